@@ -1,0 +1,165 @@
+"""What a preset is made of: the parts that `ksgen_agent.Agent` puts together, as protocols.
+
+The embedded ``mini`` models and the hub backends satisfy the same protocols, so the agent has one code path.
+Every image is RGB uint8 (H, W, 3) of the size of the camera frame that started the imagination; a part that works
+at another size converts inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ksgen_models.types import HandTrack, Plan
+
+CheckCancelled = Callable[[], None]
+"""Called between solver steps; raises `Cancelled` when the caller asked to stop."""
+
+
+def never_cancelled() -> None:
+    """The `CheckCancelled` of callers that never stop early."""
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """One key step to be imagined.
+
+    Attributes:
+        index: 0-based place in the plan.
+        description: the step's sentence.
+        image: (H, W, 3) uint8, the key-step image.
+        goal: (H, W, 3) uint8, the key-step image of the step after it, or the picture after the last step.
+        seed: seed of the whole imagination; a part derives its own noise from (seed, index), and what must stay the
+            same through all steps (the person's looks) from the seed alone.
+    """
+
+    index: int
+    description: str
+    image: NDArray[np.uint8]
+    goal: NDArray[np.uint8]
+    seed: int
+
+
+@dataclass(frozen=True)
+class RegionPrediction:
+    """Where things will move.
+
+    Attributes:
+        motion: (H, W) float32 in [0, 1], the predicted region of motion: the hands.
+        change: (H, W) float32 in [0, 1], the predicted region of change: hands, forearms, moved objects, shadows.
+    """
+
+    motion: NDArray[np.float32]
+    change: NDArray[np.float32]
+
+
+class Planner(Protocol):
+    """Writes the key steps of a task."""
+
+    def plan(self, frame: NDArray[np.uint8], task: str) -> Plan:
+        """Raises `UnknownTask` when no procedure fits."""
+        ...
+
+
+class KeyStepImageGenerator(Protocol):
+    """The KIG: draws all key-step images of a plan together."""
+
+    def draw(
+        self,
+        frame: NDArray[np.uint8],
+        steps: tuple[str, ...],
+        *,
+        seed: int,
+        check_cancelled: CheckCancelled = never_cancelled,
+    ) -> NDArray[np.uint8]:
+        """Return (S + 1, H, W, 3) uint8: image 0 is ``frame``, image k the scene after k steps."""
+        ...
+
+
+class RegionModel(Protocol):
+    """Says where things will move, before the clip exists (IVG stage 1)."""
+
+    def predict(self, request: StepRequest, *, check_cancelled: CheckCancelled = never_cancelled) -> RegionPrediction:
+        """Predict the regions of one step."""
+        ...
+
+
+class VideoGenerator(Protocol):
+    """Draws the clip of a step (IVG stage 2)."""
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the clips."""
+        ...
+
+    def generate(
+        self,
+        request: StepRequest,
+        region: RegionPrediction,
+        *,
+        check_cancelled: CheckCancelled = never_cancelled,
+    ) -> NDArray[np.uint8]:
+        """Return (T, H, W, 3) uint8; frame 0 is ``request.image``."""
+        ...
+
+
+class Tracker(Protocol):
+    """Finds the hands in a clip."""
+
+    def track(self, clip: NDArray[np.uint8], fps: float) -> HandTrack:
+        """Track both hands through (T, H, W, 3) uint8."""
+        ...
+
+    def close(self) -> None:
+        """Free the networks."""
+        ...
+
+
+class DomainCheck(Protocol):
+    """Knows which frames the preset's models can be trusted with."""
+
+    @property
+    def threshold(self) -> float:
+        """The least score that is accepted."""
+        ...
+
+    def score(self, frame: NDArray[np.uint8]) -> float:
+        """Confidence in [0, 1] that the frame is of a kind the models know."""
+        ...
+
+
+class SentenceEncoder(Protocol):
+    """Turns sentences into vectors."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def embed(self, sentences: tuple[str, ...]) -> NDArray[np.float32]:
+        """Return (N, D) float32, rows of unit length."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a preset needs, loaded and ready.
+
+    Attributes:
+        planner, image_generator, region_model, video_generator, tracker, sentence_encoder: the parts.
+        domain_check: None where the models know no bounds of their own.
+        provenance: model ids, hashes and versions, for the record of every key step.
+    """
+
+    planner: Planner
+    image_generator: KeyStepImageGenerator
+    region_model: RegionModel
+    video_generator: VideoGenerator
+    tracker: Tracker
+    sentence_encoder: SentenceEncoder
+    domain_check: DomainCheck | None
+    provenance: Mapping[str, Any]
