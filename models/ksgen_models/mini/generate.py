@@ -1,0 +1,201 @@
+"""The mini presets' generators: KIG, region of motion, video. Each is a few verbs around `sampling.sample`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ksgen_models.interfaces import CheckCancelled, RegionPrediction, StepRequest, never_cancelled
+from ksgen_models.mini.autoencoder import FACTOR
+from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks
+from ksgen_models.mini.networks import DTYPE, Networks, decode_over, half_picture
+from ksgen_models.mini.sampling import gaussian, guided, sample
+from ksgen_models.mini.unet import Condition
+
+# What a seed is used for; mixed into the noise so that no two uses share it.
+_KEY_STEP, _REGION, _CLIP, _LOOK = range(4)
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How hard to try.
+
+    Attributes:
+        key_step_steps, region_steps, clip_steps: solver steps of each generator.
+        key_step_guidance, clip_guidance: classifier-free guidance; 1 is none and half the work.
+        region_samples: masks drawn and averaged.
+    """
+
+    key_step_steps: int = 16
+    region_steps: int = 6
+    clip_steps: int = 10
+    key_step_guidance: float = 2.0
+    clip_guidance: float = 1.5
+    region_samples: int = 2
+
+
+@dataclass(frozen=True)
+class MiniKIG:
+    """The Key-step Image Generator: all steps of the plan in one batch.
+
+    Attributes:
+        networks: the models.
+        settings: solver steps and guidance.
+    """
+
+    networks: Networks
+    settings: SamplerSettings
+
+    @torch.inference_mode()
+    def draw(
+        self,
+        frame: NDArray[np.uint8],
+        steps: tuple[str, ...],
+        *,
+        seed: int,
+        check_cancelled: CheckCancelled = never_cancelled,
+    ) -> NDArray[np.uint8]:
+        """See `ksgen_models.interfaces.KeyStepImageGenerator`."""
+        networks = self.networks
+        model, config = networks.key_step, networks.meta.config
+        picture = half_picture(networks.square(frame).to_square(frame))
+        tokens, mask = networks.tokens(steps)
+        told = model.condition(picture, tokens[None], mask[None])
+        untold = model.condition(picture, tokens[None], torch.zeros_like(mask)[None])
+        side = config.image_size // FACTOR
+        noise = gaussian((1, len(steps), config.autoencoder.latent_channels, side, side), seed, _KEY_STEP)
+        velocity = guided(
+            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told).float(),
+            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold).float(),
+            self.settings.key_step_guidance,
+        )
+        latents = sample(velocity, noise, steps=self.settings.key_step_steps, check_cancelled=check_cancelled)
+        return np.concatenate([frame[None], decode_over(networks, latents[0], frame)])
+
+
+@dataclass(frozen=True)
+class MiniRegionModel:
+    """IVG stage 1: the masks of a step's clip, united over time.
+
+    Attributes:
+        networks: the models.
+        settings: solver steps and samples.
+    """
+
+    networks: Networks
+    settings: SamplerSettings
+
+    @torch.inference_mode()
+    def predict(self, request: StepRequest, *, check_cancelled: CheckCancelled = never_cancelled) -> RegionPrediction:
+        """See `ksgen_models.interfaces.RegionModel`."""
+        config = self.networks.meta.config
+        samples = self.settings.region_samples
+        side = config.image_size // FACTOR
+        condition = _repeat(clip_condition(self.networks, request, None), samples)
+        noise = gaussian((samples, config.frames, 2 * MASK_PATCH**2, side, side), request.seed, request.index, _REGION)
+        latent = sample(
+            lambda x, level: self.networks.clip(x.to(DTYPE), level.to(DTYPE), condition, MASKS).float(),
+            noise,
+            steps=self.settings.region_steps,
+            check_cancelled=check_cancelled,
+        )
+        masks = latent_to_masks(latent).amax(1).mean(0).numpy()  # union over time, mean over samples: (2, 4s, 4s)
+        square = self.networks.square(request.image)
+        motion, change = (square.from_square(mask).clip(0.0, 1.0) for mask in masks)
+        return RegionPrediction(motion=motion, change=np.maximum(motion, change))
+
+
+@dataclass(frozen=True)
+class MiniVideoGenerator:
+    """IVG stage 2: the clip of a step, given its key-step image, its goal image, its sentence and its regions.
+
+    Attributes:
+        networks: the models.
+        settings: solver steps and guidance.
+    """
+
+    networks: Networks
+    settings: SamplerSettings
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the clips."""
+        return self.networks.meta.fps
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        request: StepRequest,
+        region: RegionPrediction,
+        *,
+        check_cancelled: CheckCancelled = never_cancelled,
+    ) -> NDArray[np.uint8]:
+        """See `ksgen_models.interfaces.VideoGenerator`."""
+        networks = self.networks
+        model, config = networks.clip, networks.meta.config
+        told = clip_condition(networks, request, region)
+        untold = clip_condition(networks, request, region, guided_away=True)
+        side = config.image_size // FACTOR
+        shape = (1, config.frames, config.autoencoder.latent_channels, side, side)
+        noise = gaussian(shape, request.seed, request.index, _CLIP)
+        velocity = guided(
+            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told, CLIP).float(),
+            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold, CLIP).float(),
+            self.settings.clip_guidance,
+        )
+        latents = sample(velocity, noise, steps=self.settings.clip_steps, check_cancelled=check_cancelled)
+        drawn = decode_over(networks, latents[0, 1:], request.image)
+        return np.concatenate([request.image[None], drawn])
+
+
+def clip_condition(
+    networks: Networks, request: StepRequest, region: RegionPrediction | None, *, guided_away: bool = False
+) -> Condition:
+    """What the clip model is told of a step; ``guided_away`` leaves out text and goal, for guidance."""
+    square = networks.square(request.image)
+    tokens, mask = networks.tokens((request.description,))
+    side = 4 * networks.meta.config.image_size // FACTOR
+    yes, no = torch.ones(1, dtype=torch.bool), torch.zeros(1, dtype=torch.bool)
+    return networks.clip.condition(
+        half_picture(square.to_square(request.image)),
+        half_picture(square.to_square(request.goal)),
+        torch.zeros(1, 2, side, side, dtype=DTYPE) if region is None else _region_tensor(networks, region, side),
+        tokens,
+        torch.zeros_like(mask) if guided_away else mask,
+        _look(networks, request.seed),
+        has_goal=no if guided_away else yes,
+        has_regions=no if region is None else yes,
+        has_look=yes,
+    )
+
+
+def _region_tensor(networks: Networks, region: RegionPrediction, side: int) -> Tensor:
+    import cv2
+
+    square = networks.square(np.empty((*region.motion.shape, 3), np.uint8))
+    masks = []
+    for mask in (region.motion, region.change):
+        bytes3 = np.repeat((mask * 255).astype(np.uint8)[..., None], 3, axis=-1)
+        masks.append(cv2.resize(square.to_square(bytes3)[..., 0], (side, side), interpolation=cv2.INTER_AREA))
+    return (torch.from_numpy(np.stack(masks)).float() / 127.5 - 1.0)[None].to(DTYPE)
+
+
+def _look(networks: Networks, seed: int) -> Tensor:
+    """Skin and sleeve of the imagined person: one of those seen in training, the same for all steps of a seed."""
+    looks = networks.meta.looks
+    chosen = np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, _LOOK]).integers(len(looks))
+    return torch.tensor([looks[chosen]], dtype=DTYPE)
+
+
+def _repeat(condition: Condition, number: int) -> Condition:
+    return replace(
+        condition,
+        spatial=condition.spatial.repeat(number, 1, 1, 1),
+        tokens=condition.tokens.repeat(number, 1, 1),
+        mask=condition.mask.repeat(number, 1),
+        vector=None if condition.vector is None else condition.vector.repeat(number, 1),
+    )

@@ -1,0 +1,146 @@
+"""Building blocks of the mini networks. B batch, T time (frames of a clip or steps of a plan), C channels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation with groups of at least four channels."""
+    return nn.GroupNorm(math.gcd(8, max(1, channels // 4)), channels)
+
+
+def zeroed(module: nn.Module) -> nn.Module:
+    """Set a module's parameters to zero, so that a residual branch starts as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def sinusoidal(values: Tensor, dimension: int) -> Tensor:
+    """Sinusoidal embedding of (B,) values in [0, 1] to (B, dimension) (DDPM, Ho et al. 2020)."""
+    half = dimension // 2
+    frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=values.device) / half)
+    angles = 1000.0 * values.float()[:, None] * frequencies[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with group normalisation, optionally modulated by an embedding (scale and shift)."""
+
+    def __init__(self, channels_in: int, channels_out: int, embedding: int | None = None) -> None:
+        super().__init__()
+        self.norm1 = group_norm(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.modulation = nn.Linear(embedding, 2 * channels_out) if embedding else None
+        self.norm2 = group_norm(channels_out)
+        self.conv2 = zeroed(nn.Conv2d(channels_out, channels_out, 3, padding=1))
+        self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """(N, C_in, H, W), (N, E) → (N, C_out, H, W)."""
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        if self.modulation is not None and embedding is not None:
+            scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+            h = h * (1 + scale) + shift
+        return self.skip(x) + self.conv2(F.silu(h))
+
+
+class TimeConvolution(nn.Module):
+    """A residual 3-tap convolution along time, each pixel for itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.conv = zeroed(nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)))
+
+    def forward(self, x: Tensor, length: int) -> Tensor:
+        """(B*T, C, H, W) → the same."""
+        _, c, h, w = x.shape
+        y = F.silu(self.norm(x))
+        y = y.reshape(-1, length, c, h * w).transpose(1, 2)  # (B, C, T, H*W)
+        y = self.conv(y.contiguous(memory_format=torch.channels_last))
+        return x + y.transpose(1, 2).reshape(-1, c, h, w)
+
+
+class Attention(nn.Module):
+    """Residual multi-head attention over (N, L, C), to itself or to a context (N, M, D)."""
+
+    def __init__(self, channels: int, head_channels: int, context: int | None = None) -> None:
+        super().__init__()
+        self.heads = max(1, channels // head_channels)
+        self.norm = nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key_value = nn.Linear(context or channels, 2 * channels, bias=False)
+        self.out = zeroed(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """``mask`` (N, M) bool is True where the context may be looked at."""
+        n, length, c = x.shape
+        y = self.norm(x)
+        source = y if context is None else context
+        query = self.query(y).view(n, length, self.heads, -1).transpose(1, 2)
+        key, value = self.key_value(source).view(n, source.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attention_mask = None if mask is None else mask[:, None, None, :]
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
+        return x + self.out(y.transpose(1, 2).reshape(n, length, c))
+
+
+class FeedForward(nn.Module):
+    """Residual two-layer perceptron over the last axis."""
+
+    def __init__(self, channels: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.up = nn.Linear(channels, expansion * channels)
+        self.down = zeroed(nn.Linear(expansion * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) → (..., C)."""
+        return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
+class ImageStem(nn.Module):
+    """Reads pictures of half the model's image size into features at the latent's size, once a clip."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        width = max(16, channels_out // 2)
+        self.patch = nn.Conv2d(16 * channels_in, width, 3, padding=1)
+        self.block1 = ResidualBlock(width, width)
+        self.down = nn.Conv2d(width, channels_out, 3, stride=2, padding=1)
+        self.block2 = ResidualBlock(channels_out, channels_out)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, C_in, 8h, 8w) in [-1, 1] → (B, C_out, h, w)."""
+        x = self.block1(self.patch(F.pixel_unshuffle(pictures, 4)))
+        return self.block2(self.down(x))
+
+
+class TextProjection(nn.Module):
+    """Turns frozen MiniLM token states into this network's text tokens; an empty mask means «no text»."""
+
+    def __init__(self, channels_in: int, channels: int, max_tokens: int = 24) -> None:
+        super().__init__()
+        self.project = nn.Linear(channels_in, channels)
+        self.position = nn.Parameter(0.02 * torch.randn(max_tokens, channels))
+        self.attention = Attention(channels, max(8, channels // 4))
+        self.feed_forward = FeedForward(channels)
+        self.no_text = nn.Parameter(0.02 * torch.randn(1, 1, channels))
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, L, D), (N, L) bool → (N, 1 + L, C), (N, 1 + L) bool; token 0 is always there and stands for «no text»."""
+        x = self.project(tokens) + self.position[: tokens.shape[1]]
+        x = torch.cat([self.no_text.expand(len(x), -1, -1), x], dim=1)
+        mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+        x = self.feed_forward(self.attention(x, x, mask))
+        return x, mask
+
+
+def picture_tensor(picture: Tensor) -> Tensor:
+    """uint8 (..., H, W, 3) → float32 (..., 3, H, W) in [-1, 1]."""
+    return picture.movedim(-1, -3).float() / 127.5 - 1.0

@@ -1,0 +1,96 @@
+"""The four mini networks, loaded and ready for the CPU in bfloat16, with the text encoder they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ksgen_models.mini.autoencoder import Autoencoder
+from ksgen_models.mini.clip_model import ClipModel
+from ksgen_models.mini.geometry import Square, lay_over
+from ksgen_models.mini.key_step_model import KeyStepModel
+from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.mini.reader import ReaderNetwork
+from ksgen_models.mini.weights import MiniMeta, hashes, load_meta, load_network, weights_folder
+from ksgen_models.text import MiniLM
+
+DTYPE = torch.bfloat16
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Attributes: the networks, what is known about them, and the SHA-256 of their files."""
+
+    meta: MiniMeta
+    autoencoder: Autoencoder
+    reader: ReaderNetwork
+    key_step: KeyStepModel
+    clip: ClipModel
+    text: MiniLM
+    hashes: dict[str, str]
+
+    def tokens(self, sentences: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        """MiniLM token states (N, L, D) and their mask (N, L)."""
+        states, mask = self.text.tokens(sentences)
+        return torch.from_numpy(states).to(DTYPE), torch.from_numpy(mask)
+
+    def square(self, frame: NDArray[np.uint8]) -> Square:
+        """The geometry of a frame (H, W, 3)."""
+        return Square(frame.shape[0], frame.shape[1], self.meta.config.image_size)
+
+
+def load_networks(folder: str | Path | None = None) -> Networks:
+    """Load from a folder of weights (see `ksgen_models.mini.weights`).
+
+    Raises:
+        WeightsMissing: weights or the sentence encoder are not on this machine.
+        AssetError: a file is damaged.
+    """
+    path = weights_folder(folder)
+    meta = load_meta(path)
+    config = meta.config
+    autoencoder = load_network("autoencoder", Autoencoder(config.autoencoder), path)
+    reader = load_network("reader", ReaderNetwork(config.reader_width, len(meta.scenes), len(meta.objects)), path)
+    key_step = load_network("key_step", KeyStepModel(config), path)
+    clip = load_network("clip", ClipModel(config), path)
+    for network in (autoencoder, key_step, clip):
+        network.to(dtype=DTYPE, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Networks(
+        meta=meta,
+        autoencoder=cast(Autoencoder, autoencoder),
+        reader=cast(ReaderNetwork, reader),
+        key_step=cast(KeyStepModel, key_step),
+        clip=cast(ClipModel, clip),
+        text=MiniLM(),
+        hashes=hashes(path),
+    )
+
+
+def half_picture(picture: NDArray[np.uint8]) -> Tensor:
+    """(s, s, 3) uint8 → (1, 3, s/2, s/2) in [-1, 1], averaged over 2×2 pixels, as the generators see pictures."""
+    import cv2
+
+    size = picture.shape[0] // 2
+    small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return picture_tensor(torch.from_numpy(small))[None].to(DTYPE)
+
+
+@torch.inference_mode()
+def decode_over(networks: Networks, latents: Tensor, context: NDArray[np.uint8], batch: int = 16) -> NDArray[np.uint8]:
+    """Decode normalised latents (N, C, h, w) and lay each over the context (H, W, 3): (N, H, W, 3) uint8."""
+    square = networks.square(context)
+    context_tensor = picture_tensor(torch.from_numpy(square.to_square(context)))[None].to(DTYPE)
+    raw = networks.autoencoder.denormalise(latents.float()).to(DTYPE)
+    pictures = []
+    for part in raw.split(batch):
+        decoded = networks.autoencoder.decode(part, context_tensor)
+        colour = decoded.colour.movedim(1, -1).float().numpy()
+        opacity = decoded.opacity[:, 0].float().numpy()
+        pictures += [lay_over(context, c, a, square) for c, a in zip(colour, opacity, strict=True)]
+    return np.stack(pictures)

@@ -1,0 +1,37 @@
+"""All parts of the mini preset, loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ksgen_models.hands import HandTracker
+from ksgen_models.interfaces import Parts
+from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
+from ksgen_models.mini.networks import load_networks
+from ksgen_models.mini.scene_reader import MiniSceneReader
+from ksgen_models.planner import RetrievalPlanner, default_library
+
+
+def load_mini_parts(weights: str | Path | None = None, *, settings: SamplerSettings | None = None) -> Parts:
+    """Load the embedded models for the CPU.
+
+    Args:
+        weights: a folder that `ksgen-agent train mini` wrote; None takes the package's own.
+        settings: solver steps and guidance.
+
+    Raises:
+        WeightsMissing: weights, hand networks or the sentence encoder are not on this machine.
+    """
+    networks = load_networks(weights)
+    settings = settings or SamplerSettings()
+    reader = MiniSceneReader(networks)
+    return Parts(
+        planner=RetrievalPlanner(default_library(), networks.text, reader),
+        image_generator=MiniKIG(networks, settings),
+        region_model=MiniRegionModel(networks, settings),
+        video_generator=MiniVideoGenerator(networks, settings),
+        tracker=HandTracker(),
+        sentence_encoder=networks.text,
+        domain_check=reader,
+        provenance={"models": {f"mini/{name}": digest for name, digest in networks.hashes.items()}},
+    )

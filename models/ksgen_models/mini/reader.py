@@ -1,0 +1,63 @@
+"""The scene reader: which Workbench scene a frame shows, which objects are in it, and whether it is one at all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ksgen_models.mini.layers import ResidualBlock
+
+FEATURES = 64
+"""Length of the feature vector that says how familiar a frame is."""
+
+
+class ReaderNetwork(nn.Module):
+    """A small convolutional classifier over pictures of half the model's image size.
+
+    Args:
+        width: channels of its first level.
+        scenes: number of scene kinds.
+        objects: number of object names.
+    """
+
+    def __init__(self, width: int, scenes: int, objects: int) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(48, width, 3, padding=1)
+        self.levels = nn.ModuleList([ResidualBlock(c, 2 * c) for c in (width, 2 * width, 4 * width)])
+        self.features = nn.Linear(2 * 8 * width, FEATURES)
+        self.scene = nn.Linear(FEATURES, scenes)
+        self.objects = nn.Linear(2 * 8 * width, objects)
+        self.workbench = nn.Linear(FEATURES, 1)
+        self.register_buffer("familiar_mean", torch.zeros(FEATURES))
+        self.register_buffer("familiar_whitening", torch.eye(FEATURES))
+        self.register_buffer("familiar_distance", torch.ones(()))
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) in [-1, 1] → logits of scene (N, K), objects (N, O), Workbench or not (N,); features (N, 64)."""
+        x = self.patch(F.pixel_unshuffle(picture, 4))
+        for level in self.levels:
+            x = F.avg_pool2d(level(x), 2)
+        pooled = F.silu(nn.functional.layer_norm(_mean_and_max(x), (2 * x.shape[1],)))
+        features = self.features(pooled)
+        hidden = F.silu(features)
+        return self.scene(hidden), self.objects(pooled), self.workbench(hidden)[:, 0], features
+
+    def set_density(self, features: Tensor) -> None:
+        """Remember how the features (N, 64) of familiar frames are spread (Mahalanobis; Lee et al. 2018)."""
+        centred = features - features.mean(0)
+        covariance = centred.T @ centred / len(features) + 0.01 * centred.square().mean() * torch.eye(FEATURES)
+        values, vectors = torch.linalg.eigh(covariance)
+        self.familiar_mean.copy_(features.mean(0))
+        self.familiar_whitening.copy_(vectors / values.sqrt())
+        self.familiar_distance.copy_(self.distance(features).quantile(0.99))
+
+    def distance(self, features: Tensor) -> Tensor:
+        """(N, 64) → (N,), root mean square of the whitened features: about 1 for familiar frames."""
+        return ((features - self.familiar_mean) @ self.familiar_whitening).square().mean(-1).sqrt()
+
+
+def _mean_and_max(x: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, 2C): what is there on average, and what is there at all."""
+    flat = x.flatten(2)
+    return torch.cat([flat.mean(-1), flat.amax(-1)], dim=1)

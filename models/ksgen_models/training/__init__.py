@@ -1,0 +1,1 @@
+"""Training of the mini models from demonstrations on disk; needs no simulator."""

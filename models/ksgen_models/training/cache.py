@@ -1,0 +1,155 @@
+"""What the generators train on, computed once: latents, masks and small pictures of every clip, as arrays on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ksgen_models.demonstration import CLIP_FRAMES
+from ksgen_models.mini.autoencoder import FACTOR, Autoencoder
+from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.training.episodes import Episode
+
+CHANGE_THRESHOLD = 6
+"""A pixel changed when a channel differs from the key-step image by more than this, of 255."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Arrays over N clips and E episodes; s is the latent's side, every array memory-mapped.
+
+    Attributes:
+        latents: (N, 16, C, s, s) float16, normalised.
+        masks: (N, 16, 2, 4s, 4s) uint8, region of motion and of change of each frame, 255 where all of the pixel is in.
+        pictures: (P, 8s, 8s, 3) uint8, all key-step and goal images at half the model's size.
+        clip_picture: (N,) int64, where in ``pictures`` the clip's key-step image is; its goal comes next.
+        clip_text: (N,) int64 into ``texts``.
+        looks: (N, 6) float32.
+        first_clip: (E + 1,) int64, the clips of episode e are ``first_clip[e]:first_clip[e + 1]``.
+        first_picture: (E + 1,) int64, likewise for pictures.
+        key_latents: (P, C, s, s) float16, each picture seen from its episode's camera frame, normalised.
+        texts: distinct step sentences.
+        scene, objects: (E,) int64 and (E, O) bool, indices into the names.
+        scene_names, object_names: the names.
+    """
+
+    latents: NDArray[np.float16]
+    masks: NDArray[np.uint8]
+    pictures: NDArray[np.uint8]
+    clip_picture: NDArray[np.int64]
+    clip_text: NDArray[np.int64]
+    looks: NDArray[np.float32]
+    first_clip: NDArray[np.int64]
+    first_picture: NDArray[np.int64]
+    key_latents: NDArray[np.float16]
+    texts: tuple[str, ...]
+    scene: NDArray[np.int64]
+    objects: NDArray[np.bool_]
+    scene_names: tuple[str, ...]
+    object_names: tuple[str, ...]
+
+
+def frame_masks(
+    frame: NDArray[np.uint8], image: NDArray[np.uint8], keypoints: NDArray[np.float32], size: int
+) -> NDArray[np.uint8]:
+    """Regions of motion and change of one frame: (H, W, 3) twice and (2, 21, 3) → (2, size, size) uint8."""
+    import cv2
+
+    height, width = frame.shape[:2]
+    hulls = np.zeros((height, width), np.uint8)
+    for hand in keypoints:
+        if np.isfinite(hand).all():
+            hull = cv2.convexHull((hand[:, :2] * [width, height]).astype(np.int32))
+            cv2.fillConvexPoly(hulls, hull, 255)
+    change = (np.abs(frame.astype(np.int16) - image).max(-1) > CHANGE_THRESHOLD).astype(np.uint8) * 255
+    change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return np.stack([cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) for mask in (hulls, change)])
+
+
+@torch.no_grad()
+def raw_latents(model: Autoencoder, pictures: NDArray[np.uint8], context: NDArray[np.uint8]) -> torch.Tensor:
+    """Encode (N, H, W, 3) pictures of one context (H, W, 3) to float32 (N, C, h, w), not normalised."""
+    with torch.autocast("cpu", torch.bfloat16):
+        tensors = picture_tensor(torch.from_numpy(np.stack([*pictures, context])))
+        return model.encode(tensors[:-1], tensors[-1:].expand_as(tensors[:-1])).float()
+
+
+def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names: tuple[tuple[str, ...], ...]) -> None:
+    """Fill ``folder`` with the arrays of a `Cache`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = episodes[0].image(0).shape[0]
+    side, channels = size // FACTOR, model.config.latent_channels
+    clips = sum(episode.steps for episode in episodes)
+    pictures = clips + len(episodes)
+
+    def array(name: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
+        return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+
+    latents = array("latents", (clips, CLIP_FRAMES, channels, side, side), np.float16)
+    masks = array("masks", (clips, CLIP_FRAMES, 2, 4 * side, 4 * side), np.uint8)
+    small = array("pictures", (pictures, 8 * side, 8 * side, 3), np.uint8)
+    key_latents = array("key_latents", (pictures, channels, side, side), np.float16)
+    clip_picture, clip_text, looks, first_clip, first_picture = [], [], [], [0], [0]
+    texts: dict[str, int] = {}
+    clip = picture = 0
+    for episode in tqdm(episodes, desc="encode", unit="episode"):
+        images = np.stack([episode.image(index) for index in range(episode.steps + 1)])
+        small[picture : picture + len(images)] = [halve(image) for image in images]
+        key_latents[picture : picture + len(images)] = model.normalise(raw_latents(model, images, images[0])).numpy()
+        for step in range(episode.steps):
+            frames = np.stack([episode.frame(step, time) for time in range(CLIP_FRAMES)])
+            latents[clip] = model.normalise(raw_latents(model, frames, images[step])).numpy()
+            masks[clip] = [
+                frame_masks(frame, images[step], keypoints, 4 * side)
+                for frame, keypoints in zip(frames, episode.keypoints[step], strict=True)
+            ]
+            clip_picture.append(picture + step)
+            clip_text.append(texts.setdefault(episode.descriptions[step], len(texts)))
+            looks.append(episode.look)
+            clip += 1
+        picture += len(images)
+        first_clip.append(clip)
+        first_picture.append(picture)
+    scenes, objects = names
+    np.savez(
+        folder / "index.npz",
+        clip_picture=np.array(clip_picture),
+        clip_text=np.array(clip_text),
+        looks=np.array(looks, np.float32),
+        first_clip=np.array(first_clip),
+        first_picture=np.array(first_picture),
+        scene=np.array([scenes.index(episode.env_id) for episode in episodes]),
+        objects=np.array([[name in episode.objects for name in objects] for episode in episodes]),
+    )
+    (folder / "names.json").write_text(json.dumps({"texts": list(texts), "scenes": scenes, "objects": objects}))
+
+
+def open_cache(folder: Path) -> Cache:
+    """Open what `build_cache` wrote."""
+    index = dict(np.load(folder / "index.npz", allow_pickle=False))
+    names = json.loads((folder / "names.json").read_text())
+    mapped = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in ("latents", "masks", "pictures", "key_latents")
+    }
+    return Cache(
+        **mapped,
+        **index,
+        texts=tuple(names["texts"]),
+        scene_names=tuple(names["scenes"]),
+        object_names=tuple(names["objects"]),
+    )
+
+
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average (H, W, 3) over 2×2 pixels."""
+    import cv2
+
+    height, width = image.shape[:2]
+    return cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

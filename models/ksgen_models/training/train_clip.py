@@ -1,0 +1,142 @@
+"""Training of the clip model: IVG's two stages on one backbone.
+
+Stage 1 (head "masks"): flow-matching loss on the mask clip plus β · mIoU loss on the reconstructed masks (Eq. 3, 4).
+Stage 2 (head "clip"): flow-matching loss on the clip's latents, given the region of motion (Eq. 5). IVG predicts the
+noise; the velocity predicted here is the same quantity in flow matching's parametrisation. The regions given to
+stage 2 are the true ones, roughened so that predicted ones look no different to the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ksgen_models.mini.clip_model import CLIP, MASKS, ClipModel, latent_to_masks, masks_to_latent
+from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.training.cache import Cache
+from ksgen_models.training.fit import Losses
+
+STAGE_1_SHARE = 0.3
+BETA = 0.1
+"""Weight of the mIoU loss (IVG §4.3)."""
+NO_TEXT, NO_GOAL, NO_REGIONS, NO_LOOK = 0.1, 0.1, 0.1, 0.1
+"""How often each thing is withheld in training, so that it may be withheld when generating (guidance)."""
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Attributes: as the arguments of `ClipModel.condition`; ``target`` (B, T, C, s, s) in the space of ``head``."""
+
+    head: str
+    target: Tensor
+    changed: Tensor
+    image: Tensor
+    goal: Tensor
+    regions: Tensor
+    tokens: Tensor
+    mask: Tensor
+    look: Tensor
+    has_text: Tensor
+    has_goal: Tensor
+    has_regions: Tensor
+    has_look: Tensor
+
+
+@dataclass(frozen=True)
+class ClipBatches:
+    """Draws batches from a cache.
+
+    Attributes:
+        cache: the clips.
+        tokens, mask: (V, L, D) float16 and (V, L) bool, MiniLM token states of ``cache.texts``.
+    """
+
+    cache: Cache
+    tokens: Tensor
+    mask: Tensor
+
+    def __call__(self, random: np.random.Generator, number: int) -> ClipBatch:
+        """``number`` clips; one in three batches is of stage 1."""
+        cache = self.cache
+        chosen = random.integers(len(cache.clip_picture), size=number)
+        head = MASKS if random.random() < STAGE_1_SHARE else CLIP
+        masks = torch.from_numpy(np.stack([cache.masks[index] for index in chosen])).float() / 255  # (B, T, 2, 4s, 4s)
+        if head == MASKS:
+            target = masks_to_latent(masks)
+        else:
+            target = torch.from_numpy(np.stack([cache.latents[index] for index in chosen])).float()
+        pictures = cache.clip_picture[chosen]
+        text = torch.from_numpy(cache.clip_text[chosen])
+        nothing = random.random(number) < NO_TEXT  # neither text nor goal: what guidance moves away from
+
+        def keep(share: float) -> Tensor:
+            return torch.from_numpy(~nothing & (random.random(number) >= share))
+
+        return ClipBatch(
+            head=head,
+            target=target,
+            changed=F.avg_pool2d(masks.amax(2), 4).unsqueeze(2),
+            image=picture_tensor(torch.from_numpy(cache.pictures[pictures])),
+            goal=picture_tensor(torch.from_numpy(cache.pictures[pictures + 1])),
+            regions=roughen(masks.amax(1), random),
+            tokens=self.tokens[text].float(),
+            mask=self.mask[text],
+            look=torch.from_numpy(cache.looks[chosen]),
+            has_text=torch.from_numpy(~nothing),
+            has_goal=keep(NO_GOAL),
+            has_regions=torch.from_numpy(random.random(number) >= (1.0 if head == MASKS else NO_REGIONS)),
+            has_look=torch.from_numpy(random.random(number) >= NO_LOOK),
+        )
+
+
+def roughen(regions: Tensor, random: np.random.Generator) -> Tensor:
+    """Shift, blur and grow or shrink (B, 2, h, w) masks in [0, 1]; returns them in [-1, 1]."""
+    shift = random.integers(-2, 3, 2)
+    kernel = 2 * int(random.integers(0, 3)) + 1
+    moved = torch.roll(regions, (int(shift[0]), int(shift[1])), (2, 3))
+    blurred = F.avg_pool2d(moved, kernel, stride=1, padding=kernel // 2)
+    return ((blurred - random.uniform(0.3, 0.7)) * random.uniform(2, 8)).clamp(-0.5, 0.5) * 2
+
+
+def clip_losses(model: nn.Module, batch: ClipBatch, noise: torch.Generator) -> Losses:
+    """The loss of stage 1 or 2, by the batch's head."""
+    assert isinstance(model, ClipModel)
+    number = len(batch.target)
+    level = torch.sigmoid(torch.randn(number, generator=noise))  # logit-normal (Esser et al. 2024)
+    epsilon = torch.randn(batch.target.shape, generator=noise)
+    at = level[:, None, None, None, None]
+    noisy = (1 - at) * batch.target + at * epsilon
+    condition = model.condition(
+        batch.image,
+        batch.goal,
+        batch.regions,
+        batch.tokens,
+        batch.mask & batch.has_text[:, None],
+        batch.look,
+        has_goal=batch.has_goal,
+        has_regions=batch.has_regions,
+        has_look=batch.has_look,
+    )
+    velocity = model(noisy, level, condition, batch.head).float()
+    squared = (velocity - (epsilon - batch.target)).square()
+    if batch.head == MASKS:
+        flow = squared.mean()
+        overlap = miou_loss(latent_to_masks(noisy - at * velocity), latent_to_masks(batch.target))
+        return {"loss": flow + BETA * overlap, "stage1": flow.detach(), "miou_loss": overlap.detach()}
+    flow = (squared * (0.4 + 1.6 * batch.changed)).mean()
+    return {"loss": flow, "stage2": squared.mean().detach()}
+
+
+def miou_loss(drawn: Tensor, target: Tensor) -> Tensor:
+    """1 − mean over frames and masks of the soft intersection over union (IVG Eq. 4), of (B, T, 2, h, w) in [0, 1].
+
+    Frames whose target is empty say nothing about overlap and are left out.
+    """
+    intersection = (drawn * target).sum((-2, -1))
+    union = (drawn + target - drawn * target).sum((-2, -1))
+    there = target.amax((-2, -1)) > 0.5
+    return 1 - (intersection / union.clamp(min=1e-6))[there].mean() if there.any() else drawn.sum() * 0
