@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_episodes import write_episodes
+
+from ksgen_models.errors import DatasetError
+from ksgen_models.interfaces import StepRequest
+from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
+from ksgen_models.mini.networks import load_networks
+from ksgen_models.mini.scene_reader import MiniSceneReader
+from ksgen_models.training.fit import FitConfig, fit
+from ksgen_models.training.mini import SMALL, train_mini
+from ksgen_models.training.train_clip import miou_loss
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mini")
+    return train_mini(write_episodes(folder / "data"), folder / "out", recipe=SMALL)
+
+
+def test_the_whole_recipe_runs_and_its_weights_generate(trained):
+    networks = load_networks(trained)
+    settings = SamplerSettings(key_step_steps=2, region_steps=2, clip_steps=2)
+    frame = np.full((120, 160, 3), 128, np.uint8)
+    images = MiniKIG(networks, settings).draw(frame, ("Put the red block in place 1", "Put it back"), seed=3)
+    assert images.shape == (3, 120, 160, 3)
+    assert np.array_equal(images[0], frame)
+    request = StepRequest(0, "Put the red block in place 1", images[0], images[1], seed=3)
+    region = MiniRegionModel(networks, settings).predict(request)
+    assert region.motion.shape == region.change.shape == (120, 160)
+    assert (region.change >= region.motion).all()
+    clip = MiniVideoGenerator(networks, settings).generate(request, region)
+    assert clip.shape == (16, 120, 160, 3)
+    assert np.array_equal(clip[0], frame)
+    again = MiniVideoGenerator(networks, settings).generate(request, region)
+    assert np.array_equal(clip, again), "the same seed draws the same clip, bit by bit"
+    other = MiniVideoGenerator(networks, settings).generate(replace(request, seed=4), region)
+    assert not np.array_equal(clip, other)
+
+
+def test_the_reader_names_scene_and_objects(trained):
+    reading = MiniSceneReader(load_networks(trained)).read(np.full((96, 128, 3), 90, np.uint8))
+    assert list(reading.scene) == ["StackBlocks"]
+    assert set(reading.objects) == {"red block", "blue block"}
+
+
+def test_a_finished_run_is_not_trained_again(trained):
+    before = {path.name: path.stat().st_mtime_ns for path in trained.glob("*.safetensors")}
+    train_mini(trained.parent.parent / "data", trained.parent, recipe=SMALL)
+    assert before == {path.name: path.stat().st_mtime_ns for path in trained.glob("*.safetensors")}
+
+
+def test_pictures_of_another_size_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="generate demonstrations of that size"):
+        train_mini(write_episodes(tmp_path, 1, size=64), tmp_path / "out", recipe=SMALL)
+
+
+class _Killed(Exception):
+    pass
+
+
+def _fit(folder, steps, *, resume, killed_at=None):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+
+    def make_batch(random, number):
+        x = random.normal(size=(number, 3)).astype(np.float32)
+        return torch.from_numpy(x), torch.from_numpy(x.sum(1, keepdims=True))
+
+    calls = []
+
+    def losses(network, batch, noise):
+        calls.append(1)
+        if killed_at is not None and len(calls) > killed_at:
+            raise _Killed
+        error = (network(batch[0] + 0.01 * torch.randn(batch[0].shape, generator=noise)) - batch[1]).square().mean()
+        return {"loss": error}
+
+    config = FitConfig(steps=steps, batch=8, learning_rate=0.05, warmup=1, checkpoint_seconds=0.0)
+    return fit("line", model, make_batch, losses, config, folder, resume=resume)
+
+
+def test_training_lowers_the_loss_and_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path):
+    whole = _fit(tmp_path / "whole", 60, resume=False)
+    with pytest.raises(_Killed):
+        _fit(tmp_path / "killed", 60, resume=True, killed_at=23)
+    resumed = _fit(tmp_path / "killed", 60, resume=True)
+    assert torch.equal(whole.weight, resumed.weight)
+    assert whole.weight.detach().numpy() == pytest.approx(np.ones((1, 3)), abs=0.2)
+
+
+def test_miou_loss_is_one_minus_the_overlap():
+    target = torch.zeros(1, 2, 2, 4, 4)
+    target[0, 0, 0, :2] = 1  # 8 pixels in one mask of one frame; the others are empty and do not count
+    drawn = torch.zeros_like(target)
+    drawn[0, 0, 0, 1:3] = 1  # 8 pixels, 4 of them shared: 4 / 12
+    assert float(miou_loss(drawn, target)) == pytest.approx(1 - 4 / 12)
+    assert float(miou_loss(target, target)) == pytest.approx(0.0)
