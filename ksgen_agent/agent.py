@@ -1,0 +1,202 @@
+"""`Agent`: a preset's models, put together to imagine a task from a camera frame."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import weakref
+from collections.abc import Generator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from ksgen_agent.control import StopSignal
+from ksgen_agent.frames import WORKING_SIDE, check_frame, check_seed, check_task
+from ksgen_agent.imagination import Imagination
+from ksgen_agent.imaginer import ImaginerSpec
+from ksgen_agent.presets import Preset, find_preset, load_parts
+from ksgen_agent.run import Order, Run
+from ksgen_models.errors import KSGenError
+from ksgen_models.interfaces import Parts
+from ksgen_models.scores import SCORE_NAMES
+from ksgen_models.types import KeyStep
+
+_PACKAGES = ("ksgen-agent", "numpy", "torch", "diffusers", "transformers", "mediapipe", "onnxruntime")
+
+
+class Agent:
+    """Imagines tasks at key-step level; satisfies `ksgen_agent.Imaginer`.
+
+    Any number of threads may call one agent: generation is done for one call after the other, and a stream that its
+    caller consumes slowly does not hold up the others. Use it as a context manager or call `close`.
+
+    Args:
+        preset: name of a preset, see `ksgen_agent.presets.PRESETS`.
+        parts: models of your own instead of the preset's; ``preset`` is then only the name that the record carries.
+            The agent closes ``parts.tracker`` when it is closed itself.
+        device: where to run, e.g. ``"cpu"`` or ``"cuda"``; None for the preset's own choice.
+
+    Raises:
+        PresetError: no such preset, or it cannot run here.
+        WeightsMissing: its weights are not on this machine.
+    """
+
+    def __init__(self, preset: str = "mini", *, parts: Parts | None = None, device: str | None = None) -> None:
+        if parts is None:
+            chosen = find_preset(preset)
+            parts = load_parts(chosen, device)
+        else:
+            chosen = Preset(preset, "Parts that the caller put together.", loader="", needs=(), extra="")
+        self._parts = parts
+        # One thread each: the models are shared, so calls take turns. Threads start with the first call.
+        self._generation = ThreadPoolExecutor(1, thread_name_prefix="ksgen-generation")
+        self._extraction = ThreadPoolExecutor(1, thread_name_prefix="ksgen-extraction")
+        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        self._guard = threading.Lock()
+        self._release = weakref.finalize(self, _release, parts, self._generation, self._extraction)
+        self._spec = ImaginerSpec(
+            preset=chosen.name,
+            description=chosen.description,
+            fps=float(parts.video_generator.fps),
+            embedding_dimension=parts.sentence_encoder.dimension,
+            score_names=SCORE_NAMES,
+            working_side=WORKING_SIDE,
+            provenance=_plain(parts.provenance),
+        )
+
+    @classmethod
+    def from_preset(cls, name: str, *, device: str | None = None) -> Agent:
+        """Make an agent of a named preset.
+
+        Raises:
+            PresetError, WeightsMissing: as for the class.
+        """
+        return cls(name, device=device)
+
+    @property
+    def spec(self) -> ImaginerSpec:
+        """What this agent is and what its results look like."""
+        return self._spec
+
+    def imagine(
+        self,
+        frame: Any,
+        task: str,
+        *,
+        seed: int = 0,
+        allow_out_of_domain: bool = False,
+        deadline: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Imagination:
+        """Imagine the whole task.
+
+        Args:
+            frame: the camera's picture, (H, W, 3) uint8 RGB or a Pillow image; see `ksgen_agent.frames.check_frame`.
+            task: what is to be done, in words.
+            seed: the same seed gives the same result, bit by bit, on one machine.
+            allow_out_of_domain: go on although the frame is of a kind the models do not know.
+            deadline: seconds that it may take, or None.
+            cancel: set it from another thread to stop.
+
+        Raises:
+            InvalidFrame, InvalidTask, InvalidInput: the input cannot be used.
+            UnknownTask: the planner knows nothing like the task.
+            LowConfidence: the models do not know frames of this kind.
+            Cancelled: ``cancel`` was set, or the agent was closed meanwhile.
+            SubgoalTimeout: ``deadline`` passed.
+        """
+        order, run = self._begin(frame, task, seed, allow_out_of_domain, deadline, cancel)
+        steps = tuple(run.steps())
+        if run.plan is None:  # cannot be: the steps came out of it
+            raise KSGenError("the imagination ended without a plan")
+        return Imagination(task=order.task, frame=order.frame, plan=run.plan, steps=steps, timings=dict(run.timings))
+
+    def imagine_stream(
+        self,
+        frame: Any,
+        task: str,
+        *,
+        seed: int = 0,
+        allow_out_of_domain: bool = False,
+        deadline: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Generator[KeyStep, None, None]:
+        """Yield each key step as soon as it exists, with the same results as `imagine`.
+
+        Arguments and errors are those of `imagine`; unusable input is refused by the call itself, before the first
+        step is asked for. Work starts with the first ``next`` and goes on while the caller uses a step; closing the
+        generator stops it.
+        """
+        return self._stream(self._begin(frame, task, seed, allow_out_of_domain, deadline, cancel)[1])
+
+    def _stream(self, run: Run) -> Generator[KeyStep, None, None]:
+        # A generator of the agent's own: it keeps the agent from being freed while somebody still iterates.
+        yield from run.steps()
+
+    def close(self) -> None:
+        """Stop what is under way (its callers get `Cancelled`) and free the models; a second call does nothing."""
+        with self._guard:
+            for run in list(self._runs):
+                run.cancel()
+            self._release()
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _begin(
+        self,
+        frame: Any,
+        task: str,
+        seed: int,
+        allow_out_of_domain: bool,
+        deadline: float | None,
+        cancel: threading.Event | None,
+    ) -> tuple[Order, Run]:
+        began = time.perf_counter()
+        stop = StopSignal(deadline, cancel)
+        order = Order(
+            frame=check_frame(frame),
+            task=check_task(task),
+            seed=check_seed(seed),
+            allow_out_of_domain=bool(allow_out_of_domain),
+            provenance={
+                **self._spec.provenance,
+                "preset": self._spec.preset,
+                "packages": package_versions(),
+            },
+        )
+        with self._guard:
+            if not self._release.alive:
+                raise KSGenError("this agent is closed; make a new one")
+            check = time.perf_counter() - began
+            run = Run(self._parts, order, stop, self._generation, self._extraction, check)
+            self._runs.add(run)
+        return order, run
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that decide what comes out."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _plain(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The record in JSON's own types, so that what is saved and loaded again is equal."""
+    return json.loads(json.dumps(dict(provenance), default=str))
+
+
+def _release(parts: Parts, *executors: Executor) -> None:
+    for executor in executors:
+        executor.shutdown(wait=True, cancel_futures=True)
+    parts.tracker.close()

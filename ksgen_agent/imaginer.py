@@ -1,0 +1,64 @@
+"""`Imaginer`: the one interface of everything that imagines, near or far.
+
+The local `Agent`, a remote client, a replay of stored results and any wrapper (a cache, best of N) satisfy it, so code
+that takes an `Imaginer` runs with all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ksgen_models.types import KeyStep
+
+if TYPE_CHECKING:
+    from ksgen_agent.imagination import Imagination
+
+
+@dataclass(frozen=True)
+class ImaginerSpec:
+    """What an imaginer is and what its results look like.
+
+    Attributes:
+        preset: name of the preset behind it.
+        description: one sentence.
+        fps: frames a second of the clips.
+        embedding_dimension: length of a key step's text embedding.
+        score_names: names of the scores, in the order of a subgoal's score vector.
+        working_side: frames larger than this many pixels on a side are reduced to it.
+        provenance: model ids, hashes and versions.
+    """
+
+    preset: str
+    description: str
+    fps: float
+    embedding_dimension: int
+    score_names: tuple[str, ...]
+    working_side: int
+    provenance: Mapping[str, Any]
+
+
+@runtime_checkable
+class Imaginer(Protocol):
+    """Imagines a task at key-step level."""
+
+    @property
+    def spec(self) -> ImaginerSpec:
+        """What this imaginer is."""
+        ...
+
+    def imagine(
+        self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
+    ) -> Imagination:
+        """Imagine the whole task from a (H, W, 3) uint8 frame."""
+        ...
+
+    def imagine_stream(
+        self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
+    ) -> Iterator[KeyStep]:
+        """Yield each key step as soon as it exists."""
+        ...

@@ -1,0 +1,1 @@
+"""The report of an imagination: one self-contained HTML page."""
