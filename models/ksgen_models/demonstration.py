@@ -192,7 +192,9 @@ def load_demonstration(path: str | Path) -> Demonstration:
             data = {name: archive[name] for name in archive.files}
         meta = json.loads(data["meta"].tobytes())
         if meta["format"] != FORMAT_VERSION:
-            raise DatasetError(f"{path}: format {meta['format']}, this version reads {FORMAT_VERSION}; generate it anew")
+            raise DatasetError(
+                f"{path}: format {meta['format']}, this version reads {FORMAT_VERSION}; generate it anew"
+            )
         images = [_decode(blob) for blob in _split(data["images"], data["images_at"])]
         frames = [_decode(blob) for blob in _split(data["clips"], data["clips_at"])]
         width = meta["size"][1]
@@ -249,7 +251,12 @@ def _encode(image: NDArray[np.uint8], extension: str) -> bytes:
     import cv2
 
     options = (
-        [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+        [
+            cv2.IMWRITE_JPEG_QUALITY,
+            _JPEG_QUALITY,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
         if extension == ".jpg"
         else [cv2.IMWRITE_PNG_COMPRESSION, 4]
     )

@@ -63,10 +63,10 @@ def frame_masks(
 
     height, width = frame.shape[:2]
     hulls = np.zeros((height, width), np.uint8)
-    for hand in keypoints:
-        if np.isfinite(hand).all():
-            hull = cv2.convexHull((hand[:, :2] * [width, height]).astype(np.int32))
-            cv2.fillConvexPoly(hulls, hull, 255)
+    for hand in keypoints[..., :2]:
+        inside = hand[((hand >= 0) & (hand < 1)).all(-1)]  # NaN, an absent hand, is not inside
+        if len(inside) >= 3:
+            cv2.fillConvexPoly(hulls, cv2.convexHull((inside * [width, height]).astype(np.int32)), 255)
     change = (np.abs(frame.astype(np.int16) - image).max(-1) > CHANGE_THRESHOLD).astype(np.uint8) * 255
     change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return np.stack([cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) for mask in (hulls, change)])
