@@ -1,0 +1,52 @@
+"""Simulated scenes, human demonstrations and Gymnasium environments for KSGen-Agent.
+
+Importing this costs nothing; mujoco is imported when the first scene is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ksgen_envs.tasks import TASKS
+
+if TYPE_CHECKING:
+    from ksgen_envs.datasets import DatasetSummary, generate_demonstrations
+    from ksgen_envs.demonstrator import demonstrate
+    from ksgen_envs.goals import Grasp, Instruction, StepGoal
+    from ksgen_envs.workbench import Workbench
+
+_HOMES = {
+    "DatasetSummary": "datasets",
+    "Grasp": "goals",
+    "Instruction": "goals",
+    "StepGoal": "goals",
+    "Workbench": "workbench",
+    "demonstrate": "demonstrator",
+    "generate_demonstrations": "datasets",
+}
+
+__all__ = [
+    "TASKS",
+    "DatasetSummary",
+    "Grasp",
+    "Instruction",
+    "StepGoal",
+    "Workbench",
+    "demonstrate",
+    "generate_demonstrations",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
