@@ -1,0 +1,1 @@
+"""Datasets on disk: writing, reading and exporting what KSGen-Agent imagines."""

@@ -1,0 +1,1 @@
+"""The ``ksgen-agent`` command line."""
