@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ksgen_launch.commands import assets, demo, doctor, generate_demos, imagine, train
+from ksgen_launch.commands import assets, bench, demo, doctor, evaluate, generate_demos, imagine, train
 
 app = typer.Typer(
     name="ksgen-agent",
@@ -34,6 +34,8 @@ app.command("imagine")(imagine.imagine)
 app.command("assets")(assets.assets)
 app.command("generate-demos")(generate_demos.generate_demos)
 app.add_typer(train.app, name="train")
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("demo", "imagine", "assets", "generate-demos", "train", "doctor")
+COMMANDS = ("demo", "imagine", "assets", "generate-demos", "train", "evaluate", "bench", "doctor")
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

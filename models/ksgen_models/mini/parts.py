@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ksgen_models.hands import HandTracker
+from ksgen_models.hands.tracker import HandTracker
 from ksgen_models.interfaces import Parts
 from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
 from ksgen_models.mini.networks import load_networks

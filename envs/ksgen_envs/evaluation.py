@@ -1,0 +1,207 @@
+"""How good is an imaginer, measured on Workbench scenes that its models have not seen?
+
+Every figure compares what was imagined from a scene's camera frame and instruction with what the human demonstrator
+does there. Development seeds (1,000,000–1,999,999) are for choosing between weights; seeds from 2,000,000 on are
+refused unless a final evaluation is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ksgen_models.demonstration import Demonstration
+from ksgen_models.errors import InvalidInput, KSGenError
+from ksgen_models.metrics import detection_rate, keypoint_error, mask_iou, most_changed, outside_psnr
+
+if TYPE_CHECKING:
+    from ksgen_agent import Imagination
+    from ksgen_envs.goals import Instruction
+    from ksgen_models.interfaces import Tracker
+
+EVALUATION_SEEDS = 2_000_000
+
+
+class Imagines(Protocol):
+    """The one method of an imaginer that is needed here."""
+
+    def imagine(self, frame: NDArray[np.uint8], task: str, *, seed: int = 0) -> Imagination:
+        """See `ksgen_agent.Imaginer`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SceneFigures:
+    """One scene, one imagination.
+
+    Attributes:
+        env_id, seed: the scene.
+        task: what was asked.
+        error: why there is no imagination, or "".
+        same_length: the plan has as many steps as the demonstration.
+        generated_rate, true_rate: share of clip frames in which the tracker finds a hand.
+        motion_iou: per key step, predicted against true region of motion.
+        outside_psnr: per key step, dB outside the region of change (true or predicted).
+        keypoint_error: per key step, palm lengths; NaN where no pair of hands is there to compare.
+        seconds, first_step_seconds: how long it took.
+    """
+
+    env_id: str
+    seed: int
+    task: str
+    error: str = ""
+    same_length: bool = False
+    generated_rate: float = 0.0
+    true_rate: float = 0.0
+    motion_iou: tuple[float, ...] = ()
+    outside_psnr: tuple[float, ...] = ()
+    keypoint_error: tuple[float, ...] = ()
+    seconds: float = 0.0
+
+
+def evaluate_scenes(
+    imaginer: Imagines,
+    tracker: Tracker,
+    tasks: Sequence[str],
+    seeds: range,
+    *,
+    final_evaluation: bool = False,
+) -> Iterator[SceneFigures]:
+    """Imagine each (task, seed) and compare with the demonstration; yields as they are done.
+
+    Raises:
+        InvalidInput: a seed is reserved for the final evaluation.
+    """
+    _check(seeds, final_evaluation)
+    for seed in seeds:
+        for env_id in tasks:
+            yield _evaluate_scene(imaginer, tracker, env_id, seed)
+
+
+def _evaluate_scene(imaginer: Imagines, tracker: Tracker, env_id: str, seed: int) -> SceneFigures:
+    from ksgen_envs.demonstrator import demonstrate
+
+    demonstration = demonstrate(env_id, seed)
+    started = time.perf_counter()
+    try:
+        imagination = imaginer.imagine(demonstration.frame, demonstration.task, seed=seed)
+    except KSGenError as exc:
+        return SceneFigures(env_id, seed, demonstration.task, error=f"{type(exc).__name__}: {exc}")
+    seconds = time.perf_counter() - started
+    pairs = list(zip(imagination.steps, demonstration.steps, strict=False))
+    return SceneFigures(
+        env_id,
+        seed,
+        demonstration.task,
+        same_length=len(imagination.steps) == len(demonstration.steps),
+        generated_rate=float(np.mean([detection_rate(step.hands) for step in imagination.steps])),
+        true_rate=_true_rate(tracker, demonstration),
+        motion_iou=tuple(
+            mask_iou(step.region_of_motion.predicted >= 0.5, true.region_of_motion) for step, true in pairs
+        ),
+        outside_psnr=tuple(
+            outside_psnr(step.clip, step.image, true.region_of_change | (step.region_of_motion.change >= 0.5))
+            for step, true in pairs
+        ),
+        keypoint_error=tuple(keypoint_error(step.hands, true.keypoints) for step, true in pairs),
+        seconds=seconds,
+    )
+
+
+def _true_rate(tracker: Tracker, demonstration: Demonstration) -> float:
+    return float(np.mean([detection_rate(tracker.track(step.clip, demonstration.fps)) for step in demonstration.steps]))
+
+
+@dataclass(frozen=True)
+class InstructionPair:
+    """One scene imagined under two instructions.
+
+    Attributes:
+        env_id, seed: the scene.
+        wanted: the objects that the two instructions move.
+        moved: the objects whose pixels changed most, or the name of the error.
+    """
+
+    env_id: str
+    seed: int
+    wanted: tuple[str, str]
+    moved: tuple[str, str]
+
+    @property
+    def followed(self) -> bool:
+        """Each instruction moved its own object."""
+        return self.wanted == self.moved
+
+
+def evaluate_pairs(
+    imaginer: Imagines, tasks: Sequence[str], seeds: range, *, final_evaluation: bool = False
+) -> Iterator[InstructionPair]:
+    """Give each scene two instructions that begin with different objects; see which object each clip moves.
+
+    Raises:
+        InvalidInput: a seed is reserved for the final evaluation.
+    """
+    _check(seeds, final_evaluation)
+    for seed in seeds:
+        for env_id in tasks:
+            pair = _two_instructions(env_id, seed)
+            if pair is not None:
+                yield _evaluate_pair(imaginer, env_id, seed, pair)
+
+
+def _two_instructions(env_id: str, seed: int) -> tuple[Instruction, Instruction] | None:
+    from ksgen_envs.workbench import Workbench
+
+    instructions = Workbench(env_id, seed).instructions()
+    default = instructions[0]
+    others = [other for other in instructions[1:] if other.steps[0].target != default.steps[0].target]
+    return (default, others[0]) if others else None
+
+
+def _evaluate_pair(
+    imaginer: Imagines, env_id: str, seed: int, pair: tuple[Instruction, Instruction]
+) -> InstructionPair:
+    frame, masks = _frame_and_masks(env_id, seed)
+    moved = []
+    for instruction in pair:
+        try:
+            step = imaginer.imagine(frame, instruction.task, seed=seed).steps[0]
+            moved.append(most_changed(frame, step.clip[-1], masks))
+        except KSGenError as exc:
+            moved.append(type(exc).__name__)
+    wanted = (pair[0].steps[0].target, pair[1].steps[0].target)
+    return InstructionPair(env_id, seed, wanted, (moved[0], moved[1]))
+
+
+def _frame_and_masks(env_id: str, seed: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
+    """The camera frame, and the pixels of everything that some instruction moves first."""
+    import mujoco
+
+    from ksgen_envs.workbench import Workbench
+
+    bench = Workbench(env_id, seed)
+    model, data = bench.start()
+    bench.apply_effects(model, data)
+    with mujoco.Renderer(model, bench.image_size, bench.image_size) as renderer:
+        renderer.update_scene(data, bench.camera_name)
+        frame = renderer.render()
+        renderer.enable_segmentation_rendering()
+        renderer.update_scene(data, bench.camera_name)
+        segments = renderer.render()
+    bodies = {step.target: step.body for instruction in bench.instructions() for step in instruction.steps}
+    is_geom = segments[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
+    body_of_pixel = np.where(is_geom, model.geom_bodyid[segments[..., 0].clip(0)], -1)
+    return frame, {name: body_of_pixel == model.body(body).id for name, body in bodies.items()}
+
+
+def _check(seeds: range, final_evaluation: bool) -> None:
+    if not final_evaluation and len(seeds) and max(seeds) >= EVALUATION_SEEDS:
+        raise InvalidInput(
+            f"seed {max(seeds)} is reserved for the final evaluation (seeds of {EVALUATION_SEEDS:,} and more); "
+            "use development seeds from 1,000,000 on"
+        )

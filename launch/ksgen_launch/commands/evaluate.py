@@ -1,0 +1,89 @@
+"""``ksgen-agent evaluate``: how good the imaginations are on Workbench scenes that no model was trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ksgen_envs.evaluation import InstructionPair, SceneFigures
+
+
+def evaluate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for figures.json.")] = Path("out/evaluate"),
+    preset: Annotated[str, typer.Option("--preset", help="Which models.")] = "mini",
+    tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
+    seeds: Annotated[str, typer.Option("--seeds", help="Scenes of each task, A:B.")] = "1000000:1000009",
+    pairs: Annotated[
+        str, typer.Option("--pairs", help='Scenes given two instructions, A:B, or "none".')
+    ] = "1000000:1000010",
+    final_evaluation: Annotated[
+        bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
+    ] = False,
+) -> None:
+    """Compare imaginations with demonstrations of the same scenes, and see whether instructions are followed."""
+    from tqdm import tqdm
+
+    from ksgen_agent import Agent
+    from ksgen_envs.evaluation import evaluate_pairs, evaluate_scenes
+    from ksgen_envs.tasks import TASKS
+    from ksgen_launch.choices import parse_seeds, parse_tasks
+    from ksgen_models.hands.tracker import HandTracker
+
+    chosen = parse_tasks(tasks, TASKS)
+    scene_seeds = parse_seeds(seeds)
+    pair_seeds = range(0) if pairs == "none" else parse_seeds(pairs)
+    with Agent(preset) as agent, HandTracker() as tracker:
+        scenes = evaluate_scenes(agent, tracker, chosen, scene_seeds, final_evaluation=final_evaluation)
+        figures = list(tqdm(scenes, total=len(chosen) * len(scene_seeds), desc="scenes", unit="scene"))
+        both = evaluate_pairs(agent, chosen, pair_seeds, final_evaluation=final_evaluation)
+        followed = list(tqdm(both, total=len(chosen) * len(pair_seeds), desc="pairs", unit="pair"))
+    table = summary(figures, followed)
+    out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "summary": table,
+        "scenes": [asdict(figure) for figure in figures],
+        "pairs": [{**asdict(pair), "followed": pair.followed} for pair in followed],
+    }
+    (out / "figures.json").write_text(json.dumps(record, indent=1) + "\n")
+    for name, value in table.items():
+        typer.echo(f"{name:<52} {value:.3f}")
+    typer.echo(f"written: {out / 'figures.json'}")
+
+
+def summary(figures: list[SceneFigures], pairs: list[InstructionPair]) -> dict[str, float]:
+    """The figures of all scenes as one number each; NaN where nothing was measured."""
+    import numpy as np
+
+    done = [figure for figure in figures if not figure.error]
+
+    def mean(values: list[float]) -> float:
+        measured = [value for value in values if not np.isnan(value)]
+        return float(np.mean(measured)) if measured else float("nan")
+
+    generated, true = mean([f.generated_rate for f in done]), mean([f.true_rate for f in done])
+    errors = [value for f in done for value in f.keypoint_error if not np.isnan(value)]
+    return {
+        "scenes": float(len(figures)),
+        "scenes with an error": float(len(figures) - len(done)),
+        "plans as long as the demonstration": mean([float(f.same_length) for f in done]),
+        "hand found in generated clips": generated,
+        "hand found in demonstrations": true,
+        "hand found, generated over demonstrations": generated / true if true else float("nan"),
+        "RoM mIoU, predicted against true": mean([value for f in done for value in f.motion_iou]),
+        "PSNR outside the region of change, least, dB": min(
+            (value for f in done for value in f.outside_psnr), default=float("nan")
+        ),
+        "PSNR outside the region of change, mean, dB": mean([value for f in done for value in f.outside_psnr]),
+        "HS-Err, median, palm lengths": float(np.median(errors)) if errors else float("nan"),
+        "seconds an imagination, mean": mean([f.seconds for f in done]),
+        "instruction pairs": float(len(pairs)),
+        "instruction pairs followed": mean([float(pair.followed) for pair in pairs]),
+        "single instructions followed": mean(
+            [float(want == moved) for pair in pairs for want, moved in zip(pair.wanted, pair.moved, strict=True)]
+        ),
+    }
