@@ -43,7 +43,7 @@ _REGION = tuple(field.name for field in fields(RegionOfMotion))
 def save_imagination(imagination: Imagination, folder: str | Path) -> Path:
     """Write an imagination; see `Imagination.save`."""
     folder = Path(folder)
-    if folder.exists() and not _replaceable(folder):
+    if _occupied(folder):
         raise DatasetError(f"{folder} exists and is no saved imagination; choose another path")
     files = _encode_files(imagination)
     files[MANIFEST] = _encode_manifest(imagination, files)
@@ -205,8 +205,15 @@ def _put_in_place(partial: Path, folder: Path) -> None:
     raise DatasetError(f"{folder} is being written by others again and again; choose another path")
 
 
-def _replaceable(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
+def _occupied(folder: Path) -> bool:
+    """Whether something lies there that is no saved imagination; one look, since others may be saving there too."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return True
+    return bool(names) and MANIFEST not in names
 
 
 def _from_numpy(value: Any) -> Any:

@@ -6,6 +6,7 @@ uploaded anew.
 
 from __future__ import annotations
 
+import atexit
 from functools import lru_cache
 
 import mujoco
@@ -17,7 +18,10 @@ _MAX_GEOMS = 2000
 
 @lru_cache(maxsize=4)
 def _context(size: int) -> mujoco.GLContext:
-    return mujoco.GLContext(size, size)
+    context = mujoco.GLContext(size, size)
+    # Left to the interpreter's end, the context outlives EGL and complains.
+    atexit.register(context.free)
+    return context
 
 
 class Pictures:

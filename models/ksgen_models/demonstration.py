@@ -25,6 +25,7 @@ was given), each a plain NumPy archive without pickled objects:
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -269,7 +270,10 @@ def _encode(image: NDArray[np.uint8], extension: str) -> bytes:
 def _decode(blob: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
-    return cv2.cvtColor(cv2.imdecode(blob, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    picture = cv2.imdecode(blob, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DatasetError("an episode holds a picture that cannot be decoded; generate it anew")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def _join(blobs: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -278,4 +282,4 @@ def _join(blobs: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def _split(joined: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-    return [joined[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [joined[start:end] for start, end in itertools.pairwise(offsets)]

@@ -36,6 +36,9 @@ class Decoded:
 class Autoencoder(nn.Module):
     """Convolutional autoencoder with a context picture. Fully convolutional: any multiple of 16 for H and W."""
 
+    latent_mean: Tensor
+    latent_std: Tensor
+
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config

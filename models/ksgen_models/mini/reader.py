@@ -21,6 +21,10 @@ class ReaderNetwork(nn.Module):
         objects: number of object names.
     """
 
+    familiar_mean: Tensor
+    familiar_whitening: Tensor
+    familiar_distance: Tensor
+
     def __init__(self, width: int, scenes: int, objects: int) -> None:
         super().__init__()
         self.patch = nn.Conv2d(48, width, 3, padding=1)

@@ -93,4 +93,7 @@ def _split(joined: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArr
 def _decode(blob: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
-    return cv2.cvtColor(cv2.imdecode(blob, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    picture = cv2.imdecode(blob, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DatasetError("an episode holds a picture that cannot be decoded; generate it anew")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
