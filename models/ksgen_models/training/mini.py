@@ -44,10 +44,16 @@ class Recipe:
     """
 
     model: MiniConfig = FULL
-    autoencoder: FitConfig = field(default_factory=lambda: FitConfig(steps=6000, batch=16, learning_rate=6e-4))
-    reader: FitConfig = field(default_factory=lambda: FitConfig(steps=1500, batch=32, learning_rate=6e-4))
-    key_step: FitConfig = field(default_factory=lambda: FitConfig(steps=9000, batch=12, learning_rate=5e-4))
-    clip: FitConfig = field(default_factory=lambda: FitConfig(steps=9000, batch=6, learning_rate=5e-4))
+    autoencoder: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=2600, batch=16, learning_rate=1e-3, averaging=0.995)
+    )
+    reader: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=500, batch=32, learning_rate=1e-3, averaging=0.99)
+    )
+    key_step: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=800, batch=12, learning_rate=7e-4, averaging=0.995)
+    )
+    clip: FitConfig = field(default_factory=lambda: FitConfig(steps=2400, batch=4, learning_rate=6e-4, averaging=0.995))
     crop: int = 128
     episodes: int | None = None
 
@@ -106,7 +112,7 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
         config=recipe.model,
         scenes=cache.scene_names,
         objects=cache.object_names,
-        looks=tuple(map(tuple, np.unique(cache.looks.round(3), axis=0)[:256].tolist())),
+        looks=_spread(np.unique(cache.looks.round(3), axis=0), 256),
         fps=8.0,
     )
     save_meta(meta, weights)
@@ -135,6 +141,12 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
         ),
     )
     return weights
+
+
+def _spread(looks: np.ndarray, number: int) -> tuple[tuple[float, ...], ...]:
+    """At most ``number`` of the sorted looks (N, 6), from the darkest to the lightest."""
+    chosen = np.linspace(0, len(looks) - 1, min(number, len(looks))).round().astype(int)
+    return tuple(tuple(map(float, look)) for look in looks[chosen].tolist())
 
 
 Network = TypeVar("Network", bound=nn.Module)
