@@ -13,7 +13,7 @@ def detection_rate(track: HandTrack) -> float:
 
     Frame 0 is the key-step image, which both the generated and the true clip share.
     """
-    measured = (track.valid & ~track.interpolated).any(axis=1)
+    measured = np.any(track.valid & ~track.interpolated, axis=1)
     return float(measured[1:].mean())
 
 

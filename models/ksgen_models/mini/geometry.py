@@ -47,7 +47,7 @@ class Square:
             return picture.astype(np.float32, copy=False)
         grown = cv2.resize(picture.astype(np.float32), (self.side, self.side), interpolation=cv2.INTER_LINEAR)
         top, left = self._offsets()
-        return grown[top : top + self.height, left : left + self.width]
+        return grown[top : top + self.height, left : left + self.width].astype(np.float32, copy=False)
 
     def _offsets(self) -> tuple[int, int]:
         return (self.side - self.height) // 2, (self.side - self.width) // 2

@@ -40,7 +40,7 @@ def sample(
     for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
         check_cancelled()
         predicted = velocity(x, sigma.expand(len(x)))
-        x = scheduler.step(predicted.float(), timestep, x).prev_sample
+        x = scheduler.step(predicted.float(), timestep, x, return_dict=False)[0]
     return x
 
 

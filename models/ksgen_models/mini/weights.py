@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -121,5 +122,5 @@ def _files() -> tuple[str, ...]:
     return tuple(f"{name}.safetensors" for name in NETWORKS)
 
 
-def _unet(data: dict) -> UNetConfig:
-    return UNetConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+def _unet(data: dict[str, Any]) -> UNetConfig:
+    return UNetConfig(**{**data, "widths": tuple(data["widths"]), "blocks": tuple(data["blocks"])})

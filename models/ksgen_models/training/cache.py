@@ -69,7 +69,8 @@ def frame_masks(
             cv2.fillConvexPoly(hulls, cv2.convexHull((inside * [width, height]).astype(np.int32)), 255)
     change = (np.abs(frame.astype(np.int16) - image).max(-1) > CHANGE_THRESHOLD).astype(np.uint8) * 255
     change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return np.stack([cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) for mask in (hulls, change)])
+    small = [cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) for mask in (hulls, change)]
+    return np.stack(small).astype(np.uint8, copy=False)
 
 
 @torch.no_grad()

@@ -45,7 +45,7 @@ class Recipe:
 
     model: MiniConfig = FULL
     autoencoder: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=2600, batch=16, learning_rate=1e-3, averaging=0.995)
+        default_factory=lambda: FitConfig(steps=4500, batch=16, learning_rate=1e-3, averaging=0.995)
     )
     reader: FitConfig = field(
         default_factory=lambda: FitConfig(steps=500, batch=32, learning_rate=1e-3, averaging=0.99)

@@ -15,6 +15,8 @@ from ksgen_models.training.episodes import Episode
 
 KEY_STEP_SHARE = 0.15
 """Share of pairs (camera frame, key-step image); the rest are (key-step image, clip frame)."""
+HAND_SHARE = 0.6
+"""Share of the crops of clip frames that are cut around a hand; fingers are what is hardest to keep."""
 CHANGED = 12
 """A pixel counts as changed when a channel differs by more than this, of 255."""
 
@@ -23,8 +25,7 @@ def make_pairs(
     episodes: list[Episode], crop: int, random: np.random.Generator, number: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(N, crop, crop, 3) pictures and their contexts, cut around something that changed."""
-    pairs = [_cut(*_pair(episodes, random), crop, random) for _ in range(number)]
-    pictures, contexts = zip(*pairs, strict=True)
+    pictures, contexts = zip(*(_crop_pair(episodes, crop, random) for _ in range(number)), strict=True)
     return np.stack(pictures), np.stack(contexts)
 
 
@@ -71,26 +72,36 @@ def _edge_error(drawn: Tensor, picture: Tensor, weight: Tensor) -> Tensor:
     return across + down
 
 
-def _pair(episodes: list[Episode], random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    episode = episodes[random.integers(len(episodes))]
-    if random.random() < KEY_STEP_SHARE:
-        return episode.image(int(random.integers(1, episode.steps + 1))), episode.image(0)
-    step = int(random.integers(episode.steps))
-    return episode.frame(step, int(random.integers(1, CLIP_FRAMES))), episode.image(step)
-
-
-def _cut(
-    picture: NDArray[np.uint8], context: NDArray[np.uint8], size: int, random: np.random.Generator
+def _crop_pair(
+    episodes: list[Episode], size: int, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    height, width = picture.shape[:2]
-    different = np.abs(picture[::4, ::4].astype(np.int16) - context[::4, ::4]).max(-1) > CHANGED
-    rows, columns = np.nonzero(different)
-    if len(rows):
-        chosen = random.integers(len(rows))
-        centre = np.array([rows[chosen], columns[chosen]]) * 4 + random.integers(-size // 3, size // 3 + 1, 2)
+    episode = episodes[random.integers(len(episodes))]
+    hands = np.empty((0, 2))
+    if random.random() < KEY_STEP_SHARE:
+        picture, context = episode.image(int(random.integers(1, episode.steps + 1))), episode.image(0)
     else:
-        centre = random.integers(0, [height, width])
-    top = int(np.clip(centre[0] - size // 2, 0, height - size))
-    left = int(np.clip(centre[1] - size // 2, 0, width - size))
+        step, time = int(random.integers(episode.steps)), int(random.integers(1, CLIP_FRAMES))
+        picture, context = episode.frame(step, time), episode.image(step)
+        points = episode.keypoints[step, time, ..., :2].reshape(-1, 2)
+        hands = points[((points >= 0) & (points < 1)).all(-1)]
+    height, width = picture.shape[:2]
+    if len(hands) and random.random() < HAND_SHARE:
+        middle = hands[random.integers(len(hands)), ::-1] * [height, width]
+    else:
+        middle = _changed_place(picture, context, random)
+    middle = middle + random.integers(-size // 3, size // 3 + 1, 2)
+    top = int(np.clip(middle[0] - size // 2, 0, height - size))
+    left = int(np.clip(middle[1] - size // 2, 0, width - size))
     cut = np.s_[top : top + size, left : left + size]
     return picture[cut], context[cut]
+
+
+def _changed_place(
+    picture: NDArray[np.uint8], context: NDArray[np.uint8], random: np.random.Generator
+) -> NDArray[np.float64]:
+    """(2,) row and column of a pixel that changed, or of any pixel if none did."""
+    different = np.abs(picture[::4, ::4].astype(np.int16) - context[::4, ::4]).max(-1) > CHANGED
+    places = np.argwhere(different)
+    if not len(places):
+        return random.uniform(0, picture.shape[:2])
+    return places[random.integers(len(places))] * 4.0
