@@ -58,11 +58,14 @@ def imagine_with_progress(
 
 
 def write_imagination(imagination: Imagination, out: Path) -> None:
-    """Write ``report.html``, ``imagination/`` and ``frame.png`` into a folder; print a table of the steps."""
+    """Write ``report.html``, ``overview.png``, ``imagination/`` and ``frame.png``; print a table of the steps."""
+    from ksgen_agent.report.overview import overview
+
     with announce("Writing the report"):
         out.mkdir(parents=True, exist_ok=True)
         _write_png(imagination.frame, out / "frame.png")
         imagination.save(out / "imagination")
+        _write_png(overview(imagination), out / "overview.png")
         report = imagination.report(out / "report.html")
     console = Console()
     console.print(_step_table(imagination))

@@ -35,6 +35,14 @@ def test_the_report_needs_no_other_file(finished: tuple[Path, subprocess.Complet
         assert reference not in page
 
 
+def test_the_overview_has_a_row_for_every_step(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    from PIL import Image
+
+    with Image.open(finished[0] / "overview.png") as picture:
+        assert picture.width > 6 * 192
+        assert picture.height == 4 * (192 + 30)
+
+
 def test_the_saved_imagination_is_the_one_in_the_table(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:

@@ -32,7 +32,7 @@ def make_pairs(
 def autoencoder_losses(
     model: nn.Module, batch: tuple[NDArray[np.uint8], NDArray[np.uint8]], noise: torch.Generator
 ) -> dict[str, Tensor]:
-    """L1 and gradient errors weighted towards what changed, plus a weak pull of the latents to a unit scale."""
+    """L1 and gradient errors weighted towards what changed, errors of tone, and a weak pull of the latents to 1."""
     assert isinstance(model, Autoencoder)
     picture, context = (picture_tensor(torch.from_numpy(array)) for array in batch)
     changed = ((picture - context).abs().amax(1, keepdim=True) > 2 * CHANGED / 255).float()
@@ -47,11 +47,13 @@ def autoencoder_losses(
     drawn = decoded.over(context)
     error = (weight * (drawn - picture).abs()).mean()
     edges = _edge_error(drawn, picture, weight)
+    # Absolute errors are slow to learn rare colours; squared errors of small patches' means see them at once.
+    tone = F.avg_pool2d(drawn - picture, 8).square().mean()
     # What did not change must come from the context, and what did must not be smeared over it.
     opacity = (decoded.opacity * (1 - changed)).mean()
     squared = ((drawn - picture).square().mean(1, keepdim=True) * changed).sum() / changed.sum().clamp(min=1)
     return {
-        "loss": error + edges + 0.05 * opacity + 1e-3 * (scale - 1).square(),
+        "loss": error + edges + 2.0 * tone + 0.05 * opacity + 1e-3 * (scale - 1).square(),
         "psnr_changed": 10 * torch.log10(4.0 / squared.detach()),
         "opacity": opacity.detach(),
         "scale": scale.detach(),
