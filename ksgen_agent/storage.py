@@ -212,7 +212,7 @@ def _occupied(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except NotADirectoryError:
-        return True
+        return folder.exists()  # else a parent of it is a file, which the writing will say
     return bool(names) and MANIFEST not in names
 
 
