@@ -28,7 +28,8 @@ def dead_leaves(height: int, width: int, random: np.random.Generator) -> NDArray
     import cv2
 
     picture = coloured_noise(height, width, random).astype(np.float32)
-    for _ in range(int(random.integers(5, 120))):
+    grain = random.normal(size=(height, width, 1)).astype(np.float32)
+    for _ in range(int(random.integers(5, 80))):
         radius = min(width, 3.0 / random.uniform(0.02, 1.0) ** random.uniform(0.8, 1.4))
         centre = random.uniform(0, [width, height])
         axes = radius * random.uniform(0.3, 1.0, 2)
@@ -42,8 +43,8 @@ def dead_leaves(height: int, width: int, random: np.random.Generator) -> NDArray
         colour = random.uniform(0, 255, 3) * random.uniform(0.3, 1.0)
         slope = random.normal(0, 0.5, 2)
         shade = slope[0] * (np.arange(width) - centre[0]) + slope[1] * (np.arange(height) - centre[1])[:, None]
-        leaf = colour + shade[..., None] + random.normal(0, random.uniform(0, 15), (height, width, 1))
-        picture[mask > 0] = leaf[mask > 0]
+        inside = mask > 0
+        picture[inside] = colour + shade[inside][:, None] + random.uniform(0, 15) * grain[inside]
     blurred = cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 1.5))
     return blurred.clip(0, 255).astype(np.uint8)
 
