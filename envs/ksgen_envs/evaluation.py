@@ -8,7 +8,8 @@ refused unless a final evaluation is asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,15 +24,20 @@ if TYPE_CHECKING:
     from ksgen_agent import Imagination
     from ksgen_envs.goals import Instruction
     from ksgen_models.interfaces import Tracker
+    from ksgen_models.types import KeyStep
 
 EVALUATION_SEEDS = 2_000_000
 
 
 class Imagines(Protocol):
-    """The one method of an imaginer that is needed here."""
+    """What is needed here of an imaginer (see `ksgen_agent.Imaginer`)."""
 
     def imagine(self, frame: NDArray[np.uint8], task: str, *, seed: int = 0) -> Imagination:
-        """See `ksgen_agent.Imaginer`."""
+        """The whole task."""
+        ...
+
+    def imagine_stream(self, frame: NDArray[np.uint8], task: str, *, seed: int = 0) -> Generator[KeyStep, None, None]:
+        """Step by step."""
         ...
 
 
@@ -48,7 +54,7 @@ class SceneFigures:
         motion_iou: per key step, predicted against true region of motion.
         outside_psnr: per key step, dB outside the region of change (true or predicted).
         keypoint_error: per key step, palm lengths; NaN where no pair of hands is there to compare.
-        seconds, first_step_seconds: how long it took.
+        seconds: how long the imagination took.
     """
 
     env_id: str
@@ -170,8 +176,8 @@ def _evaluate_pair(
     moved = []
     for instruction in pair:
         try:
-            step = imaginer.imagine(frame, instruction.task, seed=seed).steps[0]
-            moved.append(most_changed(frame, step.clip[-1], masks))
+            with closing(imaginer.imagine_stream(frame, instruction.task, seed=seed)) as steps:
+                moved.append(most_changed(frame, next(steps).clip[-1], masks))
         except KSGenError as exc:
             moved.append(type(exc).__name__)
     wanted = (pair[0].steps[0].target, pair[1].steps[0].target)
