@@ -6,7 +6,7 @@ that takes an `Imaginer` runs with all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -59,6 +59,6 @@ class Imaginer(Protocol):
 
     def imagine_stream(
         self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
-    ) -> Iterator[KeyStep]:
+    ) -> Generator[KeyStep, None, None]:
         """Yield each key step as soon as it exists."""
         ...

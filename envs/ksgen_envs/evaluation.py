@@ -8,10 +8,10 @@ refused unless a final evaluation is asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,24 +21,11 @@ from ksgen_models.errors import InvalidInput, KSGenError
 from ksgen_models.metrics import detection_rate, keypoint_error, mask_iou, most_changed, outside_psnr
 
 if TYPE_CHECKING:
-    from ksgen_agent import Imagination
+    from ksgen_agent import Imaginer
     from ksgen_envs.goals import Instruction
     from ksgen_models.interfaces import Tracker
-    from ksgen_models.types import KeyStep
 
 EVALUATION_SEEDS = 2_000_000
-
-
-class Imagines(Protocol):
-    """What is needed here of an imaginer (see `ksgen_agent.Imaginer`)."""
-
-    def imagine(self, frame: NDArray[np.uint8], task: str, *, seed: int = 0) -> Imagination:
-        """The whole task."""
-        ...
-
-    def imagine_stream(self, frame: NDArray[np.uint8], task: str, *, seed: int = 0) -> Generator[KeyStep, None, None]:
-        """Step by step."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ class SceneFigures:
 
 
 def evaluate_scenes(
-    imaginer: Imagines,
+    imaginer: Imaginer,
     tracker: Tracker,
     tasks: Sequence[str],
     seeds: range,
@@ -89,7 +76,7 @@ def evaluate_scenes(
             yield _evaluate_scene(imaginer, tracker, env_id, seed)
 
 
-def _evaluate_scene(imaginer: Imagines, tracker: Tracker, env_id: str, seed: int) -> SceneFigures:
+def _evaluate_scene(imaginer: Imaginer, tracker: Tracker, env_id: str, seed: int) -> SceneFigures:
     from ksgen_envs.demonstrator import demonstrate
 
     demonstration = demonstrate(env_id, seed)
@@ -145,7 +132,7 @@ class InstructionPair:
 
 
 def evaluate_pairs(
-    imaginer: Imagines, tasks: Sequence[str], seeds: range, *, final_evaluation: bool = False
+    imaginer: Imaginer, tasks: Sequence[str], seeds: range, *, final_evaluation: bool = False
 ) -> Iterator[InstructionPair]:
     """Give each scene two instructions that begin with different objects; see which object each clip moves.
 
@@ -170,7 +157,7 @@ def _two_instructions(env_id: str, seed: int) -> tuple[Instruction, Instruction]
 
 
 def _evaluate_pair(
-    imaginer: Imagines, env_id: str, seed: int, pair: tuple[Instruction, Instruction]
+    imaginer: Imaginer, env_id: str, seed: int, pair: tuple[Instruction, Instruction]
 ) -> InstructionPair:
     frame, masks = _frame_and_masks(env_id, seed)
     moved = []
