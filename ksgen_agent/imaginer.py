@@ -60,5 +60,5 @@ class Imaginer(Protocol):
     def imagine_stream(
         self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
     ) -> Generator[KeyStep, None, None]:
-        """Yield each key step as soon as it exists."""
+        """Yield each key step as soon as it exists; closing the generator stops the work."""
         ...

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ksgen_models.mini.config import UNetConfig
-from ksgen_models.mini.layers import Attention, FeedForward, ResidualBlock, TimeConvolution, group_norm, sinusoidal
+from ksgen_models.mini.layers import (
+    Attention,
+    FeedForward,
+    ResidualBlock,
+    TimeConvolution,
+    group_norm,
+    pixels_last,
+    sinusoidal,
+)
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,14 @@ class Block(nn.Module):
         if not self.attend:
             return x
         n, c, h, w = x.shape
-        y = x.flatten(2).transpose(1, 2)  # (B*T, h*w, C)
+        y = pixels_last(x).reshape(n, h * w, c)
         y = self.space_attention(y)
         y = self._to_text(y, condition, length)
         y = y.reshape(-1, length, h * w, c).transpose(1, 2).reshape(-1, length, c)  # (B*h*w, T, C)
         y = self.time_attention(y + positions) - positions
         y = self.feed_forward(y)
-        return y.reshape(-1, h * w, length, c).permute(0, 2, 3, 1).reshape(n, c, h, w)
+        y = y.reshape(-1, h * w, length, c).transpose(1, 2).reshape(n, h, w, c)
+        return y.permute(0, 3, 1, 2)
 
     def _to_text(self, y: Tensor, condition: Condition, length: int) -> Tensor:
         if len(condition.tokens) == len(y):
@@ -152,6 +161,6 @@ class FactorisedUNet(nn.Module):
     def _attend_everywhere(self, h: Tensor, positions: Tensor) -> Tensor:
         n, c, height, width = h.shape
         length = len(positions)
-        y = h.flatten(2).transpose(1, 2).reshape(n // length, length, height * width, c) + positions[:, None]
+        y = pixels_last(h).reshape(n // length, length, height * width, c) + positions[:, None]
         y = self.everywhere(y.flatten(1, 2)).reshape(n // length, length, height * width, c) - positions[:, None]
-        return y.reshape(n, height * width, c).transpose(1, 2).reshape(n, c, height, width)
+        return y.reshape(n, height, width, c).permute(0, 3, 1, 2)

@@ -48,12 +48,12 @@ class Recipe:
         default_factory=lambda: FitConfig(steps=4500, batch=16, learning_rate=1e-3, averaging=0.995)
     )
     reader: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=400, batch=32, learning_rate=1e-3, averaging=0.99)
+        default_factory=lambda: FitConfig(steps=1000, batch=32, learning_rate=1e-3, averaging=0.99)
     )
     key_step: FitConfig = field(
         default_factory=lambda: FitConfig(steps=600, batch=12, learning_rate=7e-4, averaging=0.995)
     )
-    clip: FitConfig = field(default_factory=lambda: FitConfig(steps=2000, batch=4, learning_rate=6e-4, averaging=0.995))
+    clip: FitConfig = field(default_factory=lambda: FitConfig(steps=1250, batch=4, learning_rate=7e-4, warmup=100, averaging=0.995))
     crop: int = 128
     episodes: int | None = None
 
