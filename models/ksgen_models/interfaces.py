@@ -51,10 +51,13 @@ class RegionPrediction:
     Attributes:
         motion: (H, W) float32 in [0, 1], the predicted region of motion: the hands.
         change: (H, W) float32 in [0, 1], the predicted region of change: hands, forearms, moved objects, shadows.
+        frames: (T, 2, h, w) float32 in [0, 1], motion and change frame by frame, in the model's own square picture, for
+            a video generator of the same preset; None where only the union over time is known.
     """
 
     motion: NDArray[np.float32]
     change: NDArray[np.float32]
+    frames: NDArray[np.float32] | None = None
 
 
 class Planner(Protocol):

@@ -60,15 +60,20 @@ class ClipModel(nn.Module):
 
         Args:
             image, goal: (B, 3, 8h, 8w) in [-1, 1], pictures at half the model's image size.
-            regions: (B, 2, 4h, 4w) in [-1, 1]: region of motion, region of change, united over time.
+            regions: (B, T, 2, 4h, 4w) in [-1, 1]: region of motion and region of change, frame by frame, or the same
+                union over time at every frame.
             tokens, mask: (B, L, D), (B, L) bool, MiniLM token states.
             look: (B, 6) in [0, 1].
         """
         goal_there = has_goal[:, None, None, None]
         spatial = self.stem(torch.cat([image, torch.where(goal_there, goal, image)], dim=1))
         spatial = spatial + torch.where(goal_there, 0.0, self.no_goal[:, None, None])
-        drawn = self.regions(F.pixel_unshuffle(regions, MASK_PATCH))
-        spatial = spatial + torch.where(has_regions[:, None, None, None], drawn, self.no_regions[:, None, None])
+        t = regions.shape[1]
+        drawn = self.regions(F.pixel_unshuffle(regions.flatten(0, 1), MASK_PATCH))  # (B*T, C, h, w)
+        drawn = torch.where(
+            has_regions.repeat_interleave(t)[:, None, None, None], drawn, self.no_regions[:, None, None]
+        )
+        spatial = spatial.repeat_interleave(t, 0) + drawn
         text, text_mask = self.text(tokens, mask)
         vector = torch.where(has_look[:, None], self.look(look), self.no_look)
         return Condition(spatial, text, text_mask, vector)

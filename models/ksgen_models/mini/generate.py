@@ -103,10 +103,11 @@ class MiniRegionModel:
             steps=self.settings.region_steps,
             check_cancelled=check_cancelled,
         )
-        masks = latent_to_masks(latent).amax(1).mean(0).numpy()  # union over time, mean over samples: (2, 4s, 4s)
+        clips = latent_to_masks(latent)  # (samples, T, 2, 4s, 4s)
+        masks = clips.amax(1).mean(0).numpy()  # union over time, mean over samples: (2, 4s, 4s)
         square = self.networks.square(request.image)
         motion, change = (square.from_square(mask).clip(0.0, 1.0) for mask in masks)
-        return RegionPrediction(motion=motion, change=np.maximum(motion, change))
+        return RegionPrediction(motion=motion, change=np.maximum(motion, change), frames=clips[0].numpy())
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def clip_condition(
     return networks.clip.condition(
         half_picture(square.to_square(request.image)),
         half_picture(square.to_square(request.goal)),
-        torch.zeros(1, 2, side, side, dtype=DTYPE) if region is None else _region_tensor(networks, region, side),
+        _region_tensor(networks, region, side),
         tokens,
         torch.zeros_like(mask) if guided_away else mask,
         _look(networks, request.seed),
@@ -173,7 +174,17 @@ def clip_condition(
     )
 
 
-def _region_tensor(networks: Networks, region: RegionPrediction, side: int) -> Tensor:
+def _region_tensor(networks: Networks, region: RegionPrediction | None, side: int) -> Tensor:
+    """(1, T, 2, side, side) in [-1, 1]: frame by frame where that is known, else the union at every frame."""
+    frames = networks.meta.config.frames
+    if region is None:
+        return torch.zeros(1, frames, 2, side, side, dtype=DTYPE)
+    if region.frames is not None and region.frames.shape == (frames, 2, side, side):
+        return (torch.from_numpy(region.frames) * 2 - 1)[None].to(DTYPE)
+    return _union_tensor(networks, region, side).expand(1, frames, -1, -1, -1)
+
+
+def _union_tensor(networks: Networks, region: RegionPrediction, side: int) -> Tensor:
     import cv2
 
     square = networks.square(np.empty((*region.motion.shape, 3), np.uint8))

@@ -30,7 +30,7 @@ class Condition:
     """What a UNet is told.
 
     Attributes:
-        spatial: (B, C, h, w) features at the latent's size, the same for all of time.
+        spatial: (B, C, h, w) features at the latent's size, the same for all of time, or (B * T, C, h, w).
         tokens: (B * T, L, D) where every time has its own text, or (B, L, D) where all share one.
         mask: (B * T, L) or (B, L) bool, True where a token is.
         vector: (B, E) or None, added to the embedding of the noise level.
@@ -133,7 +133,9 @@ class FactorisedUNet(nn.Module):
         embedding = F.silu(embedding[:, None] + self.time_embedding[:t]).flatten(0, 1)  # (B*T, E)
         p0, p1, p2 = (positions[:t] for positions in self.positions)
 
-        h = self.inputs[head](x.reshape(b * t, c, height, width)) + condition.spatial.repeat_interleave(t, 0)
+        h = self.inputs[head](x.reshape(b * t, c, height, width)) + condition.spatial.repeat_interleave(
+            b * t // len(condition.spatial), 0
+        )
         h = h.contiguous(memory_format=torch.channels_last)
         for block in self.down0:
             h = block(h, embedding, condition, p0)

@@ -53,7 +53,9 @@ class Recipe:
     key_step: FitConfig = field(
         default_factory=lambda: FitConfig(steps=600, batch=12, learning_rate=7e-4, averaging=0.995)
     )
-    clip: FitConfig = field(default_factory=lambda: FitConfig(steps=1250, batch=4, learning_rate=7e-4, warmup=100, averaging=0.995))
+    clip: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=1150, batch=4, learning_rate=7e-4, warmup=100, averaging=0.995)
+    )
     crop: int = 128
     episodes: int | None = None
 

@@ -23,6 +23,8 @@ from ksgen_models.training.fit import Losses
 STAGE_1_SHARE = 0.3
 BETA = 0.1
 """Weight of the mIoU loss (IVG §4.3)."""
+UNION_SHARE = 0.25
+"""How often stage 2 is told only the union of the masks over time, as IVG does, and not where the hand is when."""
 NO_TEXT, NO_GOAL, NO_REGIONS, NO_LOOK = 0.1, 0.1, 0.1, 0.1
 """How often each thing is withheld in training, so that it may be withheld when generating (guidance)."""
 
@@ -82,7 +84,7 @@ class ClipBatches:
             changed=F.avg_pool2d(masks.amax(2), 4).unsqueeze(2),
             image=picture_tensor(torch.from_numpy(cache.pictures[pictures])),
             goal=picture_tensor(torch.from_numpy(cache.pictures[pictures + 1])),
-            regions=roughen(masks.amax(1), random),
+            regions=roughen(_united(masks, random), random),
             tokens=self.tokens[text].float(),
             mask=self.mask[text],
             look=torch.from_numpy(cache.looks[chosen]),
@@ -94,12 +96,18 @@ class ClipBatches:
 
 
 def roughen(regions: Tensor, random: np.random.Generator) -> Tensor:
-    """Shift, blur and grow or shrink (B, 2, h, w) masks in [0, 1]; returns them in [-1, 1]."""
-    shift = random.integers(-2, 3, 2)
+    """Shift, blur and grow or shrink (B, T, 2, h, w) masks in [0, 1]; returns them in [-1, 1]."""
+    shift = random.integers(-1, 2, 2)
     kernel = 2 * int(random.integers(0, 3)) + 1
-    moved = torch.roll(regions, (int(shift[0]), int(shift[1])), (2, 3))
-    blurred = F.avg_pool2d(moved, kernel, stride=1, padding=kernel // 2)
+    moved = torch.roll(regions.flatten(0, 1), (int(shift[0]), int(shift[1])), (2, 3))
+    blurred = F.avg_pool2d(moved, kernel, stride=1, padding=kernel // 2).reshape(regions.shape)
     return ((blurred - random.uniform(0.3, 0.7)) * random.uniform(2, 8)).clamp(-0.5, 0.5) * 2
+
+
+def _united(masks: Tensor, random: np.random.Generator) -> Tensor:
+    """The masks (B, T, 2, h, w), with some clips' frames all replaced by their union over time, as in IVG."""
+    only_union = torch.from_numpy(random.random(len(masks)) < UNION_SHARE)
+    return torch.where(only_union[:, None, None, None, None], masks.amax(1, keepdim=True), masks)
 
 
 def clip_losses(model: nn.Module, batch: ClipBatch, noise: torch.Generator) -> Losses:
