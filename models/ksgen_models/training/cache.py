@@ -22,7 +22,7 @@ CHANGE_THRESHOLD = 6
 
 @dataclass(frozen=True)
 class Cache:
-    """Arrays over N clips and E episodes; s is the latent's side, every array memory-mapped.
+    """Arrays over N clips and E episodes; s is the latent's side. About 0.3 MB a clip, all of it in memory.
 
     Attributes:
         latents: (N, 16, C, s, s) float16, normalised.
@@ -135,12 +135,13 @@ def open_cache(folder: Path) -> Cache:
     """Open what `build_cache` wrote."""
     index = dict(np.load(folder / "index.npz", allow_pickle=False))
     names = json.loads((folder / "names.json").read_text())
-    mapped = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    # Not memory-mapped: batches are drawn at random, and where idle pages are dropped training waits for the disk.
+    arrays = {
+        name: np.load(folder / f"{name}.npy", allow_pickle=False)
         for name in ("latents", "masks", "pictures", "key_latents")
     }
     return Cache(
-        **mapped,
+        **arrays,
         **index,
         texts=tuple(names["texts"]),
         scene_names=tuple(names["scenes"]),
