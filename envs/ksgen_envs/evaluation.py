@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_envs.datasets import EVALUATION_SEEDS
 from ksgen_models.demonstration import Demonstration
 from ksgen_models.errors import InvalidInput, KSGenError
-from ksgen_models.metrics import detection_rate, keypoint_error, mask_iou, most_changed, outside_psnr
+from ksgen_models.metrics import detection_rate, keypoint_error, most_changed, outside_psnr
+from ksgen_models.rom import mask_iou
 
 if TYPE_CHECKING:
     from ksgen_agent import Imaginer
     from ksgen_envs.goals import Instruction
     from ksgen_models.interfaces import Tracker
-
-EVALUATION_SEEDS = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -196,8 +196,8 @@ def load_demonstration(path: str | Path) -> Demonstration:
             raise DatasetError(
                 f"{path}: format {meta['format']}, this version reads {FORMAT_VERSION}; generate it anew"
             )
-        images = [_decode(blob) for blob in _split(data["images"], data["images_at"])]
-        frames = [_decode(blob) for blob in _split(data["clips"], data["clips_at"])]
+        images = [decode_picture(blob) for blob in split_blobs(data["images"], data["images_at"])]
+        frames = [decode_picture(blob) for blob in split_blobs(data["clips"], data["clips_at"])]
         width = meta["size"][1]
         motion, change = (
             np.unpackbits(data[name], axis=-1, count=width).astype(bool)
@@ -221,7 +221,7 @@ def load_demonstration(path: str | Path) -> Demonstration:
             seed=meta["seed"],
             motion_seed=meta["motion_seed"],
             task=meta["task"],
-            frame=_decode(data["frame"]),
+            frame=decode_picture(data["frame"]),
             goal=images[-1],
             camera=Camera(data["camera"][:3, :3], data["camera"][3:]),
             fps=meta["fps"],
@@ -267,7 +267,7 @@ def _encode(image: NDArray[np.uint8], extension: str) -> bytes:
     return blob.tobytes()
 
 
-def _decode(blob: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def decode_picture(blob: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
     picture = cv2.imdecode(blob, cv2.IMREAD_COLOR)
@@ -281,5 +281,5 @@ def _join(blobs: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.frombuffer(b"".join(blobs), np.uint8), offsets
 
 
-def _split(joined: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+def split_blobs(joined: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
     return [joined[start:end] for start, end in itertools.pairwise(offsets)]

@@ -17,12 +17,6 @@ def detection_rate(track: HandTrack) -> float:
     return float(measured[1:].mean())
 
 
-def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Intersection over union of two (H, W) masks; 1 where both are empty."""
-    union = np.logical_or(first, second).sum()
-    return float(np.logical_and(first, second).sum() / union) if union else 1.0
-
-
 def outside_psnr(
     clip: NDArray[np.uint8], image: NDArray[np.uint8], region: NDArray[np.bool_], *, dilation: int = 4
 ) -> float:

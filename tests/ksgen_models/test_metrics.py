@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ksgen_models.metrics import detection_rate, keypoint_error, mask_iou, most_changed, outside_psnr
+from ksgen_models.metrics import detection_rate, keypoint_error, most_changed, outside_psnr
+from ksgen_models.rom import mask_iou
 from ksgen_models.types import HandTrack
 
 

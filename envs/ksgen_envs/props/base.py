@@ -7,6 +7,7 @@ imported when a Workbench is made.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -50,7 +51,7 @@ def slug(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Prop:
+class Prop(ABC):
     """Something on the table.
 
     Attributes:
@@ -71,16 +72,18 @@ class Prop:
         """What one would name of it: (name, MJCF body) pairs."""
         return ((self.name, self.body),)
 
+    @abstractmethod
     def corners(self) -> NDArray[np.float64]:
         """(N, 3) world points that hold all of it; they must lie in the picture."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def build(self, spec: Any) -> None:
         """Add it to an ``mujoco.MjSpec``."""
-        raise NotImplementedError
+        ...
 
-    def apply_effects(self, model: Any, data: Any) -> None:
-        """Show what its state does, e.g. light a bulb; most props do nothing."""
+    def apply_effects(self, model: Any, data: Any) -> None:  # noqa: B027 - most props do nothing
+        """Show what its state does, e.g. light a bulb."""
 
     def contains(self, data: Any, point: NDArray[np.float64]) -> bool | None:
         """Whether a world point (3,) is inside; None if nothing can be put into it."""
@@ -97,9 +100,10 @@ class Loose(Prop):
         return self.body
 
     @property
+    @abstractmethod
     def rest_height(self) -> float:
         """Metres from what it stands on to the middle of its body."""
-        raise NotImplementedError
+        ...
 
     @property
     def top(self) -> float:
@@ -107,14 +111,16 @@ class Loose(Prop):
         return self.rest_height
 
     @property
+    @abstractmethod
     def radius(self) -> float:
         """Metres, of the circle round its footprint."""
-        raise NotImplementedError
+        ...
 
     @property
+    @abstractmethod
     def grasp(self) -> Grasp:
         """Where a hand holds it."""
-        raise NotImplementedError
+        ...
 
     def standing_at(self, x: float, y: float, ground: float = 0.0) -> Pose:
         """Its pose when it stands at (x, y) on a surface at height ``ground``, turned as it is at the start."""

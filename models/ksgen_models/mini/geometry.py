@@ -64,3 +64,11 @@ def lay_over(
     new = square.from_square((colour + 1.0) * 127.5)
     mixed = context + alpha * (new - context)
     return np.where(alpha < 0.01, context, np.rint(mixed).clip(0, 255)).astype(np.uint8)
+
+
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average (H, W, 3) over 2×2 pixels."""
+    import cv2
+
+    height, width = image.shape[:2]
+    return cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

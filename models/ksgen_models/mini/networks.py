@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ksgen_models.mini.autoencoder import Autoencoder
 from ksgen_models.mini.clip_model import ClipModel
-from ksgen_models.mini.geometry import Square, lay_over
+from ksgen_models.mini.geometry import Square, halve, lay_over
 from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.reader import ReaderNetwork
@@ -74,11 +74,7 @@ def load_networks(folder: str | Path | None = None) -> Networks:
 
 def half_picture(picture: NDArray[np.uint8]) -> Tensor:
     """(s, s, 3) uint8 → (1, 3, s/2, s/2) in [-1, 1], averaged over 2×2 pixels, as the generators see pictures."""
-    import cv2
-
-    size = picture.shape[0] // 2
-    small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return picture_tensor(torch.from_numpy(small))[None].to(DTYPE)
+    return picture_tensor(torch.from_numpy(halve(picture)))[None].to(DTYPE)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.networks import Networks
 from ksgen_models.planner.perception import SceneReading
@@ -44,12 +45,8 @@ class MiniSceneReader:
 
     @torch.inference_mode()
     def _run(self, frame: NDArray[np.uint8]) -> tuple[torch.Tensor, ...]:
-        import cv2
-
         square = self.networks.square(frame).to_square(frame)
-        size = square.shape[0] // 2
-        small = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        outputs = self.networks.reader(picture_tensor(torch.from_numpy(small))[None])
+        outputs = self.networks.reader(picture_tensor(torch.from_numpy(halve(square)))[None])
         return tuple(output[0] for output in outputs)
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ksgen_models.demonstration import CLIP_FRAMES
 from ksgen_models.mini.autoencoder import FACTOR, Autoencoder
+from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.training.episodes import Episode
 
@@ -147,11 +148,3 @@ def open_cache(folder: Path) -> Cache:
         scene_names=tuple(names["scenes"]),
         object_names=tuple(names["objects"]),
     )
-
-
-def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average (H, W, 3) over 2×2 pixels."""
-    import cv2
-
-    height, width = image.shape[:2]
-    return cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

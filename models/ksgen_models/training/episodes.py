@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_models.demonstration import CLIP_FRAMES, list_episodes
+from ksgen_models.demonstration import CLIP_FRAMES, decode_picture, list_episodes, split_blobs
 from ksgen_models.errors import DatasetError
 
 
@@ -42,11 +41,11 @@ class Episode:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Key-step image ``index``, or the goal for ``index == steps``: (H, W, 3) uint8."""
-        return _decode(self.images[index])
+        return decode_picture(self.images[index])
 
     def frame(self, step: int, time: int) -> NDArray[np.uint8]:
         """Frame ``time`` of the clip of ``step``: (H, W, 3) uint8."""
-        return _decode(self.frames[step * CLIP_FRAMES + time])
+        return decode_picture(self.frames[step * CLIP_FRAMES + time])
 
 
 def read_episodes(folder: str | Path, *, limit: int | None = None) -> list[Episode]:
@@ -80,20 +79,7 @@ def _read(path: Path) -> Episode:
         descriptions=tuple(meta["descriptions"]),
         objects=tuple(meta["objects"]),
         look=np.array(meta["look"]["skin"] + meta["look"]["sleeve"], np.float32),
-        images=_split(images, images_at),
-        frames=_split(clips, clips_at),
+        images=tuple(split_blobs(images, images_at)),
+        frames=tuple(split_blobs(clips, clips_at)),
         keypoints=keypoints,
     )
-
-
-def _split(joined: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint8], ...]:
-    return tuple(joined[a:b] for a, b in itertools.pairwise(offsets))
-
-
-def _decode(blob: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import cv2
-
-    picture = cv2.imdecode(blob, cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DatasetError("an episode holds a picture that cannot be decoded; generate it anew")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
