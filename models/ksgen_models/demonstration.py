@@ -20,6 +20,8 @@ was given), each a plain NumPy archive without pickled objects:
                   and after the last
 ``camera``        (3, 3) intrinsics over (3, 4) world-to-camera, joined to (6, 4) float64 with a zero column
 ================  ==========================================================================================
+
+An episode of stills (``<seed>-stills.npz``) has the same arrays, but zero frames a clip instead of 16.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from numpy.typing import NDArray
 from ksgen_models.errors import DatasetError
 
 CLIP_FRAMES = 16
+HANDS, KEYPOINTS = 2, 21
 FORMAT_VERSION = 1
 _JPEG_QUALITY = 95
 
@@ -84,7 +87,7 @@ class DemonstrationStep:
         description: the step's sentence.
         target: name of the object that the step moves, one of the demonstration's ``objects``.
         image: (H, W, 3) uint8, the clip's first frame.
-        clip: (16, H, W, 3) uint8.
+        clip: (16, H, W, 3) uint8; here and below zero frames where only stills were made.
         keypoints: (16, 2, 21, 3) float32; x and y normalised, z camera depth in metres; NaN where the hand is absent.
         visible: (16, 2, 21) bool, inside the picture and not hidden behind anything.
         region_of_motion: (H, W) bool, convex hulls of the hands' keypoints, united over time.
@@ -198,7 +201,9 @@ def load_demonstration(path: str | Path) -> Demonstration:
             )
         images = [decode_picture(blob) for blob in split_blobs(data["images"], data["images_at"])]
         frames = [decode_picture(blob) for blob in split_blobs(data["clips"], data["clips_at"])]
-        width = meta["size"][1]
+        height, width = meta["size"]
+        length = data["keypoints"].shape[1]  # frames a clip
+        clips = np.array(frames, np.uint8).reshape(len(meta["descriptions"]), length, height, width, 3)
         motion, change = (
             np.unpackbits(data[name], axis=-1, count=width).astype(bool)
             for name in ("region_of_motion", "region_of_change")
@@ -208,7 +213,7 @@ def load_demonstration(path: str | Path) -> Demonstration:
                 description=description,
                 target=meta["targets"][index],
                 image=images[index],
-                clip=np.stack(frames[index * CLIP_FRAMES : (index + 1) * CLIP_FRAMES]),
+                clip=clips[index],
                 keypoints=data["keypoints"][index],
                 visible=data["visible"][index],
                 region_of_motion=motion[index],

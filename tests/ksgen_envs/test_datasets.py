@@ -44,6 +44,22 @@ def test_an_episode_that_fails_is_named_and_does_not_stop_the_rest(tmp_path):
     assert (tmp_path / "switch_on_lamp" / "0000000.npz").exists()
 
 
+def test_stills_share_a_folder_with_demonstrations_and_have_no_frames(tmp_path):
+    generate_demonstrations(tmp_path, [STACK], range(1), workers=1, image_size=64, progress=False)
+    summary = generate_demonstrations(
+        tmp_path, [STACK], range(2), workers=1, image_size=64, stills=True, progress=False
+    )
+    assert (summary.written, summary.failed) == (2, ())
+    names = [episode.name for episode in list_episodes(tmp_path)]
+    assert names == ["0000000-stills.npz", "0000000.npz", "0000001-stills.npz"]
+    stills = load_demonstration(tmp_path / "stack_blocks" / "0000000-stills.npz")
+    whole = load_demonstration(tmp_path / "stack_blocks" / "0000000.npz")
+    assert np.array_equal(stills.frame, whole.frame), "the same scene"
+    assert stills.images().shape == (len(stills.steps) + 1, 64, 64, 3)
+    assert all(step.clip.shape == (0, 64, 64, 3) and step.keypoints.shape == (0, 2, 21, 3) for step in stills.steps)
+    assert read_manifest(tmp_path)["seeds"][-1] == {"start": 0, "stop": 2, "step": 1, "stills": True}
+
+
 def test_a_folder_keeps_one_image_size(tmp_path):
     (tmp_path / "dataset.json").write_text(f'{{"format": 1, "tasks": ["{LAMP}"], "seeds": [], "image_size": 128}}')
     with pytest.raises(DatasetError, match="128"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,22 @@ def make_demonstration(seed: int, *, size: int = 128, steps: int = 2) -> Demonst
 
 
 def write_episodes(folder: Path, number: int = 4, *, size: int = 128) -> Path:
-    """A data set of ``number`` episodes of two or three steps."""
+    """A data set of ``number`` episodes of two or three steps, and one of stills."""
     for seed in range(number):
         demonstration = make_demonstration(seed, size=size, steps=2 + seed % 2)
         save_demonstration(demonstration, folder / "stack_blocks" / f"{seed:07d}.npz")
+    stills = without_clips(make_demonstration(number, size=size))
+    save_demonstration(stills, folder / "stack_blocks" / f"{number:07d}-stills.npz")
     return folder
+
+
+def without_clips(demonstration: Demonstration) -> Demonstration:
+    """Keep only the pictures before and after every step."""
+    steps = (
+        replace(step, clip=step.clip[:0], keypoints=step.keypoints[:0], visible=step.visible[:0])
+        for step in demonstration.steps
+    )
+    return replace(demonstration, steps=tuple(steps))
 
 
 def _scene(size: int, table: np.ndarray, place: int) -> np.ndarray:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_episodes import write_episodes
+from small_episodes import make_demonstration, without_clips, write_episodes
 
+from ksgen_models.demonstration import save_demonstration
 from ksgen_models.errors import DatasetError
 from ksgen_models.interfaces import StepRequest
 from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
@@ -58,6 +59,12 @@ def test_a_finished_run_is_not_trained_again(trained):
 def test_pictures_of_another_size_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="generate demonstrations of that size"):
         train_mini(write_episodes(tmp_path, 1, size=64), tmp_path / "out", recipe=SMALL)
+
+
+def test_stills_alone_are_refused(tmp_path):
+    save_demonstration(without_clips(make_demonstration(0)), tmp_path / "stack_blocks" / "0000000-stills.npz")
+    with pytest.raises(DatasetError, match="generate demonstrations too"):
+        train_mini(tmp_path, tmp_path / "out", recipe=SMALL)
 
 
 class _Killed(Exception):

@@ -47,14 +47,19 @@ class ReaderNetwork(nn.Module):
         hidden = F.silu(features)
         return self.scene(hidden), self.objects(pooled), self.workbench(hidden)[:, 0], features
 
-    def set_density(self, features: Tensor) -> None:
-        """Remember how the features (N, 64) of familiar frames are spread (Mahalanobis; Lee et al. 2018)."""
-        centred = features - features.mean(0)
-        covariance = centred.T @ centred / len(features) + 0.01 * centred.square().mean() * torch.eye(FEATURES)
+    def set_density(self, familiar: Tensor, unseen: Tensor) -> None:
+        """Remember how the features of Workbench frames are spread (Mahalanobis; Lee et al. 2018).
+
+        Args:
+            familiar: (N, 64) features of scenes seen in training.
+            unseen: (M, 64) features of scenes kept from it: they say how far a good frame may lie.
+        """
+        centred = familiar - familiar.mean(0)
+        covariance = centred.T @ centred / len(familiar) + 0.01 * centred.square().mean() * torch.eye(FEATURES)
         values, vectors = torch.linalg.eigh(covariance)
-        self.familiar_mean.copy_(features.mean(0))
+        self.familiar_mean.copy_(familiar.mean(0))
         self.familiar_whitening.copy_(vectors / values.sqrt())
-        self.familiar_distance.copy_(self.distance(features).quantile(0.99))
+        self.familiar_distance.copy_(self.distance(unseen).quantile(0.99))
 
     def distance(self, features: Tensor) -> Tensor:
         """(N, 64) → (N,), root mean square of the whitened features: about 1 for familiar frames."""

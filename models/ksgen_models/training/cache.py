@@ -23,7 +23,9 @@ CHANGE_THRESHOLD = 6
 
 @dataclass(frozen=True)
 class Cache:
-    """Arrays over N clips and E episodes; s is the latent's side. About 0.3 MB a clip, all of it in memory.
+    """Arrays over N clips, E episodes and their K key steps; s is the latent's side. All of it is in memory.
+
+    A clip takes about 0.3 MB, a picture 0.05 MB. Episodes of stills have key steps and pictures, but no clips.
 
     Attributes:
         latents: (N, 16, C, s, s) float16, normalised.
@@ -32,7 +34,8 @@ class Cache:
         clip_picture: (N,) int64, where in ``pictures`` the clip's key-step image is; its goal comes next.
         clip_text: (N,) int64 into ``texts``.
         looks: (N, 6) float32.
-        first_clip: (E + 1,) int64, the clips of episode e are ``first_clip[e]:first_clip[e + 1]``.
+        step_text: (K,) int64 into ``texts``.
+        first_step: (E + 1,) int64, the key steps of episode e are ``first_step[e]:first_step[e + 1]``.
         first_picture: (E + 1,) int64, likewise for pictures.
         key_latents: (P, C, s, s) float16, each picture seen from its episode's camera frame, normalised.
         texts: distinct step sentences.
@@ -46,7 +49,8 @@ class Cache:
     clip_picture: NDArray[np.int64]
     clip_text: NDArray[np.int64]
     looks: NDArray[np.float32]
-    first_clip: NDArray[np.int64]
+    step_text: NDArray[np.int64]
+    first_step: NDArray[np.int64]
     first_picture: NDArray[np.int64]
     key_latents: NDArray[np.float16]
     texts: tuple[str, ...]
@@ -87,8 +91,8 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
     folder.mkdir(parents=True, exist_ok=True)
     size = episodes[0].image(0).shape[0]
     side, channels = size // FACTOR, model.config.latent_channels
-    clips = sum(episode.steps for episode in episodes)
-    pictures = clips + len(episodes)
+    clips = sum(episode.steps for episode in episodes if episode.has_clips)
+    pictures = sum(episode.steps + 1 for episode in episodes)
 
     def array(name: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
         return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
@@ -97,14 +101,15 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
     masks = array("masks", (clips, CLIP_FRAMES, 2, 4 * side, 4 * side), np.uint8)
     small = array("pictures", (pictures, 8 * side, 8 * side, 3), np.uint8)
     key_latents = array("key_latents", (pictures, channels, side, side), np.float16)
-    clip_picture, clip_text, looks, first_clip, first_picture = [], [], [], [0], [0]
+    clip_picture, clip_text, looks, step_text, first_step, first_picture = [], [], [], [], [0], [0]
     texts: dict[str, int] = {}
     clip = picture = 0
     for episode in tqdm(episodes, desc="encode", unit="episode"):
         images = np.stack([episode.image(index) for index in range(episode.steps + 1)])
         small[picture : picture + len(images)] = [halve(image) for image in images]
         key_latents[picture : picture + len(images)] = model.normalise(raw_latents(model, images, images[0])).numpy()
-        for step in range(episode.steps):
+        step_text.extend(texts.setdefault(description, len(texts)) for description in episode.descriptions)
+        for step in range(episode.steps if episode.has_clips else 0):
             frames = np.stack([episode.frame(step, time) for time in range(CLIP_FRAMES)])
             latents[clip] = model.normalise(raw_latents(model, frames, images[step])).numpy()
             masks[clip] = [
@@ -112,11 +117,11 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
                 for frame, keypoints in zip(frames, episode.keypoints[step], strict=True)
             ]
             clip_picture.append(picture + step)
-            clip_text.append(texts.setdefault(episode.descriptions[step], len(texts)))
+            clip_text.append(texts[episode.descriptions[step]])
             looks.append(episode.look)
             clip += 1
         picture += len(images)
-        first_clip.append(clip)
+        first_step.append(len(step_text))
         first_picture.append(picture)
     scenes, objects = names
     np.savez(
@@ -124,7 +129,8 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
         clip_picture=np.array(clip_picture),
         clip_text=np.array(clip_text),
         looks=np.array(looks, np.float32),
-        first_clip=np.array(first_clip),
+        step_text=np.array(step_text),
+        first_step=np.array(first_step),
         first_picture=np.array(first_picture),
         scene=np.array([scenes.index(episode.env_id) for episode in episodes]),
         objects=np.array([[name in episode.objects for name in objects] for episode in episodes]),

@@ -22,7 +22,7 @@ class Episode:
         env_id, descriptions, objects: as in `ksgen_models.demonstration.Demonstration`.
         look: (6,) float32, skin and sleeve RGB.
         images: PNG bytes of the S + 1 key-step and goal images.
-        frames: JPEG bytes of the S * 16 clip frames.
+        frames: JPEG bytes of the S * 16 clip frames; none in an episode of stills.
         keypoints: (S, 16, 2, 21, 3) float32.
     """
 
@@ -38,6 +38,11 @@ class Episode:
     def steps(self) -> int:
         """Number of key steps."""
         return len(self.descriptions)
+
+    @property
+    def has_clips(self) -> bool:
+        """It is not one of stills."""
+        return bool(self.frames)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Key-step image ``index``, or the goal for ``index == steps``: (H, W, 3) uint8."""

@@ -31,11 +31,13 @@ NO_TEXT, NO_GOAL, NO_REGIONS, NO_LOOK = 0.1, 0.1, 0.1, 0.1
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Attributes: as the arguments of `ClipModel.condition`; ``target`` (B, T, C, s, s) in the space of ``head``."""
+    """Attributes: as the arguments of `ClipModel.condition`; ``target`` (B, T, C, s, s) in the space of ``head``;
+    ``weight`` (B, T, 1, s, s), how much each latent pixel counts in stage 2.
+    """
 
     head: str
     target: Tensor
-    changed: Tensor
+    weight: Tensor
     image: Tensor
     goal: Tensor
     regions: Tensor
@@ -81,7 +83,7 @@ class ClipBatches:
         return ClipBatch(
             head=head,
             target=target,
-            changed=F.avg_pool2d(masks.amax(2), 4).unsqueeze(2),
+            weight=_importance(masks),
             image=picture_tensor(torch.from_numpy(cache.pictures[pictures])),
             goal=picture_tensor(torch.from_numpy(cache.pictures[pictures + 1])),
             regions=roughen(_united(masks, random), random),
@@ -93,6 +95,12 @@ class ClipBatches:
             has_regions=torch.from_numpy(random.random(number) >= (1.0 if head == MASKS else NO_REGIONS)),
             has_look=torch.from_numpy(random.random(number) >= NO_LOOK),
         )
+
+
+def _importance(masks: Tensor) -> Tensor:
+    """Weight of each latent pixel, from (B, T, 2, 4s, 4s) masks: little where nothing moves, most where a hand is."""
+    hand, change = F.avg_pool2d(masks.flatten(0, 1), 4).unflatten(0, masks.shape[:2]).chunk(2, dim=2)
+    return 0.4 + 1.6 * torch.maximum(hand, change) + 1.6 * hand
 
 
 def roughen(regions: Tensor, random: np.random.Generator) -> Tensor:
@@ -135,7 +143,7 @@ def clip_losses(model: nn.Module, batch: ClipBatch, noise: torch.Generator) -> L
         flow = squared.mean()
         overlap = miou_loss(latent_to_masks(noisy - at * velocity), latent_to_masks(batch.target))
         return {"loss": flow + BETA * overlap, "stage1": flow.detach(), "miou_loss": overlap.detach()}
-    flow = (squared * (0.4 + 1.6 * batch.changed)).mean()
+    flow = (squared * batch.weight).mean()
     return {"loss": flow, "stage2": squared.mean().detach()}
 
 

@@ -41,7 +41,7 @@ class KeyStepBatches:
     mask: Tensor
 
     def __call__(self, random: np.random.Generator, number: int) -> KeyStepBatch:
-        """``number`` plans; some are cut short or begin in the middle, so that every plan length is met."""
+        """``number`` plans; some are cut short, so that every plan length is met."""
         chosen = [self._part(int(random.integers(len(self.cache.scene))), random) for _ in range(number)]
         longest = max(end - start for start, end, _ in chosen)
         target, real, tokens, mask, frames = [], [], [], [], []
@@ -50,7 +50,7 @@ class KeyStepBatches:
             indices = np.minimum(np.arange(1, longest + 1), steps)
             target.append(self.cache.key_latents[picture + indices])
             real.append(np.arange(longest) < steps)
-            text = torch.from_numpy(self.cache.clip_text[start + indices - 1])
+            text = torch.from_numpy(self.cache.step_text[start + indices - 1])
             tokens.append(self.tokens[text])
             mask.append(self.mask[text] & torch.from_numpy(real[-1])[:, None])
             frames.append(self.cache.pictures[picture])
@@ -64,8 +64,8 @@ class KeyStepBatches:
         )
 
     def _part(self, episode: int, random: np.random.Generator) -> tuple[int, int, int]:
-        """First clip, end clip, and the place of the frame, of an episode or of the first part of it."""
-        start, end = self.cache.first_clip[episode : episode + 2]
+        """First and end key step, and the place of the frame, of an episode or of the first part of it."""
+        start, end = self.cache.first_step[episode : episode + 2]
         if random.random() < 0.3:
             end = random.integers(start + 1, end + 1)
         return int(start), int(end), int(self.cache.first_picture[episode])

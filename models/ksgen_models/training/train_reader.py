@@ -31,7 +31,7 @@ class ReaderBatch:
 
 @dataclass(frozen=True)
 class ReaderBatches:
-    """Draws camera frames and foreign pictures.
+    """Draws pictures of scenes and foreign pictures.
 
     Attributes:
         cache: the episodes.
@@ -41,12 +41,12 @@ class ReaderBatches:
 
     def __call__(self, random: np.random.Generator, number: int) -> ReaderBatch:
         """``number`` pictures, about a third of them foreign."""
-        episodes = random.integers(len(self.cache.scene), size=number)
+        episodes = random.choice(np.flatnonzero(~held_out(len(self.cache.scene))), number)
         real = random.random(number) >= FOREIGN_SHARE
         pictures = []
         for episode, is_real in zip(episodes, real, strict=True):
             first, end = self.cache.first_picture[episode : episode + 2]
-            own = self.cache.pictures[random.integers(first, end) if not is_real else first]
+            own = self.cache.pictures[random.integers(first, end)]  # also scenes in which part of the work is done
             pictures.append(_jitter(own, random) if is_real else foreign_picture(own, random))
         return ReaderBatch(
             picture=picture_tensor(torch.from_numpy(np.stack(pictures))),
@@ -54,6 +54,11 @@ class ReaderBatches:
             objects=torch.from_numpy(self.cache.objects[episodes]).float(),
             workbench=torch.from_numpy(real).float(),
         )
+
+
+def held_out(number: int) -> NDArray[np.bool_]:
+    """Which of ``number`` episodes the reader is not trained on: one in ten, to see how far unseen scenes lie."""
+    return np.arange(number) % 10 == 0
 
 
 def reader_losses(model: nn.Module, batch: ReaderBatch, noise: torch.Generator) -> Losses:
