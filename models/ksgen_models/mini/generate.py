@@ -12,8 +12,9 @@ from torch import Tensor
 from ksgen_models.interfaces import CheckCancelled, RegionPrediction, StepRequest, never_cancelled
 from ksgen_models.mini.autoencoder import FACTOR
 from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks
+from ksgen_models.mini.key_step_model import IMAGE
 from ksgen_models.mini.networks import DTYPE, Networks, decode_over, half_picture
-from ksgen_models.mini.sampling import gaussian, guided, sample
+from ksgen_models.mini.sampling import SHIFT, gaussian, guided, sample
 from ksgen_models.mini.unet import Condition
 
 # What a seed is used for; mixed into the noise so that no two uses share it.
@@ -27,6 +28,7 @@ class SamplerSettings:
     Attributes:
         key_step_steps, region_steps, clip_steps: solver steps of each generator.
         key_step_guidance, clip_guidance: classifier-free guidance; 1 is none and half the work.
+        guided_until: noise level in [0, 1] below which there is no guidance.
         region_samples: masks drawn and averaged.
     """
 
@@ -35,6 +37,7 @@ class SamplerSettings:
     clip_steps: int = 10
     key_step_guidance: float = 2.0
     clip_guidance: float = 1.5
+    guided_until: float = 0.3
     region_samples: int = 2
 
 
@@ -72,8 +75,11 @@ class MiniKIG:
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told).float(),
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold).float(),
             self.settings.key_step_guidance,
+            until=self.settings.guided_until,
         )
-        latents = sample(velocity, noise, steps=self.settings.key_step_steps, check_cancelled=check_cancelled)
+        latents = sample(
+            velocity, noise, steps=self.settings.key_step_steps, shift=SHIFT[IMAGE], check_cancelled=check_cancelled
+        )
         return np.concatenate([frame[None], decode_over(networks, latents[0], frame)])
 
 
@@ -101,9 +107,10 @@ class MiniRegionModel:
             lambda x, level: self.networks.clip(x.to(DTYPE), level.to(DTYPE), condition, MASKS).float(),
             noise,
             steps=self.settings.region_steps,
+            shift=SHIFT[MASKS],
             check_cancelled=check_cancelled,
         )
-        clips = latent_to_masks(latent)  # (samples, T, 2, 4s, 4s)
+        clips = _sharpened(latent_to_masks(latent))  # (samples, T, 2, 4s, 4s)
         masks = clips.amax(1).mean(0).numpy()  # union over time, mean over samples: (2, 4s, 4s)
         square = self.networks.square(request.image)
         motion, change = (square.from_square(mask).clip(0.0, 1.0) for mask in masks)
@@ -147,8 +154,11 @@ class MiniVideoGenerator:
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told, CLIP).float(),
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold, CLIP).float(),
             self.settings.clip_guidance,
+            until=self.settings.guided_until,
         )
-        latents = sample(velocity, noise, steps=self.settings.clip_steps, check_cancelled=check_cancelled)
+        latents = sample(
+            velocity, noise, steps=self.settings.clip_steps, shift=SHIFT[CLIP], check_cancelled=check_cancelled
+        )
         drawn = decode_over(networks, latents[0, 1:], request.image)
         return np.concatenate([request.image[None], drawn])
 
@@ -193,6 +203,11 @@ def _union_tensor(networks: Networks, region: RegionPrediction, side: int) -> Te
         bytes3 = np.repeat((mask * 255).astype(np.uint8)[..., None], 3, axis=-1)
         masks.append(cv2.resize(square.to_square(bytes3)[..., 0], (side, side), interpolation=cv2.INTER_AREA))
     return (torch.from_numpy(np.stack(masks)).float() / 127.5 - 1.0)[None].to(DTYPE)
+
+
+def _sharpened(masks: Tensor) -> Tensor:
+    """Drop what is faint: the union of many frames would add up their noise."""
+    return ((masks - 0.5) * 4 + 0.5).clamp(0.0, 1.0)
 
 
 def _look(networks: Networks, seed: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ksgen_models.mini.clip_model import CLIP, MASKS, ClipModel, latent_to_masks, masks_to_latent
 from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.mini.sampling import SHIFT, noise_levels
 from ksgen_models.training.cache import Cache
 from ksgen_models.training.fit import Losses
 
@@ -122,7 +123,7 @@ def clip_losses(model: nn.Module, batch: ClipBatch, noise: torch.Generator) -> L
     """The loss of stage 1 or 2, by the batch's head."""
     assert isinstance(model, ClipModel)
     number = len(batch.target)
-    level = torch.sigmoid(torch.randn(number, generator=noise))  # logit-normal (Esser et al. 2024)
+    level = noise_levels(number, SHIFT[batch.head], noise)
     epsilon = torch.randn(batch.target.shape, generator=noise)
     at = level[:, None, None, None, None]
     noisy = (1 - at) * batch.target + at * epsilon

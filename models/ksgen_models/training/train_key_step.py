@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ksgen_models.mini.key_step_model import KeyStepModel
+from ksgen_models.mini.key_step_model import IMAGE, KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.mini.sampling import SHIFT, noise_levels
 from ksgen_models.training.cache import Cache
 from ksgen_models.training.fit import Losses
 
@@ -75,7 +76,7 @@ def key_step_losses(model: nn.Module, batch: KeyStepBatch, noise: torch.Generato
     """Flow-matching loss over all steps; where the picture differs from the frame it counts more."""
     assert isinstance(model, KeyStepModel)
     target = batch.target
-    level = torch.sigmoid(0.3 + torch.randn(len(target), generator=noise))
+    level = noise_levels(len(target), SHIFT[IMAGE], noise)
     epsilon = torch.randn(target.shape, generator=noise)
     at = level[:, None, None, None, None]
     velocity = model((1 - at) * target + at * epsilon, level, model.condition(batch.frame, batch.tokens, batch.mask))
