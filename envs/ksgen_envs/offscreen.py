@@ -1,13 +1,12 @@
-"""Pictures without a window: one OpenGL context a process and size, shared by all models.
+"""Pictures without a window: OpenGL contexts are used again by one model after the other.
 
 `mujoco.Renderer` makes a context for every model, which is slow; here only the model's meshes and textures are
-uploaded anew.
+uploaded anew. Two models that are drawn in turns have a context each: in one they would see each other's shadows.
 """
 
 from __future__ import annotations
 
 import atexit
-from functools import lru_cache
 
 import mujoco
 import numpy as np
@@ -16,8 +15,13 @@ from numpy.typing import NDArray
 _MAX_GEOMS = 2000
 
 
-@lru_cache(maxsize=4)
-def _context(size: int) -> mujoco.GLContext:
+_idle: dict[int, list[mujoco.GLContext]] = {}
+
+
+def _borrow(size: int) -> mujoco.GLContext:
+    """A context that nobody uses; give it back to ``_idle``."""
+    if _idle.get(size):
+        return _idle[size].pop()
     context = mujoco.GLContext(size, size)
     # Left to the interpreter's end, the context outlives EGL and complains.
     atexit.register(context.free)
@@ -25,7 +29,7 @@ def _context(size: int) -> mujoco.GLContext:
 
 
 class Pictures:
-    """Renders one model through one fixed camera, square pictures.
+    """Renders one model through one fixed camera, square pictures; close it when it is no longer needed.
 
     Args:
         model: the compiled model; its offscreen buffer must hold ``size``.
@@ -34,8 +38,8 @@ class Pictures:
     """
 
     def __init__(self, model: mujoco.MjModel, camera: str, size: int) -> None:
-        self._model, self._size = model, size
-        self._gl = _context(max(size, 16))
+        self._model, self._size, self._closed = model, size, False
+        self._gl = _borrow(size)
         self._gl.make_current()
         self._scene = mujoco.MjvScene(model, _MAX_GEOMS)
         self._option = mujoco.MjvOption()
@@ -64,6 +68,10 @@ class Pictures:
         return np.ascontiguousarray(picture[::-1])
 
     def close(self) -> None:
-        """Free the model's meshes and textures; the context stays for the next model."""
+        """Free the model's meshes and textures; the context stays for the next model. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self._gl.make_current()
         self._gpu.free()
+        _idle.setdefault(self._size, []).append(self._gl)

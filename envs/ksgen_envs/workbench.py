@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ksgen_envs.goals import Instruction, StepGoal
 from ksgen_envs.layout import NoRoom
+from ksgen_envs.props.base import Space
 from ksgen_envs.props.table import build_lights, build_table
 from ksgen_envs.tasks import TASK_MODULES, TASKS
 from ksgen_envs.tasks.scene import Scene
@@ -49,6 +50,7 @@ class Workbench:
         spec: the `mujoco.MjSpec` of the scene, not yet compiled.
         instruction: the default thing to do.
         object_names: what one would call the things on the table, in the order of `object_poses`.
+        object_bodies: their MJCF bodies.
         camera_name: MJCF name of the robot's camera.
         view: where the camera is.
 
@@ -73,6 +75,7 @@ class Workbench:
         self.instruction: Instruction = self._scene.instructions[0]
         self._parts = tuple(part for prop in self._scene.props for part in prop.parts)
         self.object_names: tuple[str, ...] = tuple(name for name, _ in self._parts)
+        self.object_bodies: tuple[str, ...] = tuple(body for _, body in self._parts)
 
     def instructions(self) -> tuple[Instruction, ...]:
         """Different things to do with this scene, the default one first.
@@ -110,6 +113,12 @@ class Workbench:
         for prop in self._scene.props:
             prop.apply_effects(model, data)
 
+    def space(self, step: StepGoal) -> Space | None:
+        """The room that the step's target is put into, anywhere; None where it has one place only."""
+        if step.verb != "place" or step.offset is not None:
+            return None
+        return next(prop.space for prop in self._scene.props if prop.body == step.support)
+
     def done(self, model: Any, data: Any, step: StepGoal) -> bool:
         """Whether the step's result is there, measured on joints and poses."""
         if step.verb != "place":
@@ -117,8 +126,8 @@ class Workbench:
             return abs(value - float(step.goal[0])) <= JOINT_TOLERANCE[step.verb]
         position = data.body(step.body).xpos
         if step.offset is None:
-            support = next(prop for prop in self._scene.props if prop.body == step.support)
-            return bool(support.contains(data, position))
+            space = self.space(step)
+            return space is not None and space.contains(data, position)
         miss = position - data.body(step.support).xpos - step.offset
         upright = data.body(step.body).xmat[8] >= TILT_TOLERANCE
         return bool(np.hypot(miss[0], miss[1]) <= PLACE_TOLERANCE and abs(miss[2]) <= HEIGHT_TOLERANCE and upright)

@@ -51,6 +51,26 @@ def slug(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Space:
+    """The room inside a prop that things are put into: a box in the frame of a body that is never tilted.
+
+    Attributes:
+        body: MJCF name of the body.
+        centre, half: (3,) metres.
+    """
+
+    body: str
+    centre: tuple[float, float, float]
+    half: tuple[float, float, float]
+
+    def contains(self, data: Any, point: NDArray[np.float64]) -> bool:
+        """Whether a world point (3,) is inside."""
+        body = data.body(self.body)
+        local = body.xmat.reshape(3, 3).T @ (np.asarray(point) - body.xpos)
+        return bool(np.all(np.abs(local - self.centre) < self.half))
+
+
+@dataclass(frozen=True)
 class Prop(ABC):
     """Something on the table.
 
@@ -85,8 +105,9 @@ class Prop(ABC):
     def apply_effects(self, model: Any, data: Any) -> None:  # noqa: B027 - most props do nothing
         """Show what its state does, e.g. light a bulb."""
 
-    def contains(self, data: Any, point: NDArray[np.float64]) -> bool | None:
-        """Whether a world point (3,) is inside; None if nothing can be put into it."""
+    @property
+    def space(self) -> Space | None:
+        """The room inside; None if nothing can be put into it."""
         return None
 
 

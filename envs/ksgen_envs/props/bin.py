@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_envs.props.base import Loose, Pose, Prop, add_body, add_box, turned, turned_box
+from ksgen_envs.props.base import Loose, Pose, Prop, Space, add_body, add_box, turned, turned_box
 from ksgen_envs.props.colours import Colour
 
 WALL = 0.004
@@ -49,8 +49,8 @@ class Bin(Prop):
             add_box(body, (x, WALL / 2, side), (0, sign * (y - WALL / 2), side), rgba)
             add_box(body, (WALL / 2, y - WALL, side), (sign * (x - WALL / 2), 0, side), rgba)
 
-    def contains(self, data: Any, point: NDArray[np.float64]) -> bool:
+    @property
+    def space(self) -> Space:
         """Between the walls and not far above them."""
-        body = data.body(self.body)
-        x, y, z = body.xmat.reshape(3, 3).T @ (np.asarray(point) - body.xpos)
-        return bool(abs(x) < self.half[0] and abs(y) < self.half[1] and 0.0 < z < HEIGHT + 0.015)
+        half_height = (HEIGHT + 0.015) / 2
+        return Space(self.body, (0.0, 0.0, half_height), (*self.half, half_height))

@@ -15,6 +15,7 @@ from ksgen_envs.props.base import (
     Pose,
     Prop,
     Rgba,
+    Space,
     add_body,
     add_box,
     add_cylinder,
@@ -125,8 +126,7 @@ class Cabinet(Prop):
             quat=(np.sqrt(0.5), np.sqrt(0.5), 0, 0),
         )
 
-    def contains(self, data: Any, point: NDArray[np.float64]) -> bool:
+    @property
+    def space(self) -> Space:
         """Inside the drawer, wherever the drawer is."""
-        drawer = data.body(self.drawer)
-        x, y, z = drawer.xmat.reshape(3, 3).T @ (np.asarray(point) - drawer.xpos)
-        return bool(abs(x) < HALF_WIDTH and abs(y) < HALF_DEPTH and 0.0 < z < HEIGHT)
+        return Space(self.drawer, (0.0, 0.0, HEIGHT / 2), (HALF_WIDTH, HALF_DEPTH, HEIGHT / 2))

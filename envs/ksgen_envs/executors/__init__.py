@@ -1,0 +1,1 @@
+"""Executors: from what a hand does to what a robot does."""

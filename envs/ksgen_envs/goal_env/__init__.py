@@ -1,0 +1,1 @@
+"""The Workbench's tasks as Gymnasium goal environments with a robot."""

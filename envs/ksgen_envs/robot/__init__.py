@@ -1,0 +1,1 @@
+"""The robot: a light parallel gripper on a Cartesian arm, pointing down."""
