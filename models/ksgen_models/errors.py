@@ -10,6 +10,7 @@
     ├── UnknownTask               the planner knows nothing like this task; names the nearest it knows
     ├── LowConfidence             a model was asked about something it does not know; carries the score
     ├── NoHandFound               no hand in any frame of a clip that needs one
+    ├── OutOfReach                what was imagined lies outside what the robot can reach or hold
     ├── PresetError               no such preset, or it cannot run here
     ├── AssetError
     │   └── WeightsMissing        weights or networks are not on this machine; says what to run
@@ -82,6 +83,10 @@ class LowConfidence(KSGenError):
 
 class NoHandFound(KSGenError):
     """No hand was found in any frame of a clip that needs one."""
+
+
+class OutOfReach(KSGenError):
+    """A place lies outside the robot's workspace, or a thing is too wide for its gripper."""
 
 
 class PresetError(KSGenError):

@@ -1,0 +1,235 @@
+"""From a key step to robot waypoints: true demonstrations of every task, and what happens to unusable ones."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ksgen_envs import demonstrate
+from ksgen_envs.executors.contact import contact_of, turning_sense
+from ksgen_envs.executors.hand_pose import exact_hand, solve_hand_pose
+from ksgen_envs.executors.retarget import HandRetargeter
+from ksgen_envs.executors.retarget_accuracy import errors_of, key_step_of, step_truths
+from ksgen_envs.executors.sight import Sight
+from ksgen_envs.executors.workspace import Workspace
+from ksgen_envs.wordings import STEP_WORDINGS
+from ksgen_models.demonstration import Camera
+from ksgen_models.errors import InvalidInput, NoHandFound, OutOfReach
+from ksgen_models.types import HandTrack
+
+SEED = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def stacking():
+    """A demonstration of two blocks being stacked, and its truth."""
+    return demonstrate("KSGen/StackBlocks-v0", SEED), step_truths("KSGen/StackBlocks-v0", SEED)
+
+
+@pytest.fixture(scope="module")
+def lamp():
+    """A demonstration of a knob being turned and a button being pressed, and its truth."""
+    return demonstrate("KSGen/SwitchOnLamp-v0", SEED), step_truths("KSGen/SwitchOnLamp-v0", SEED)
+
+
+@pytest.fixture(scope="module")
+def drawer():
+    """A demonstration that opens a drawer, and its truth."""
+    return demonstrate("KSGen/StoreInDrawer-v0", SEED), step_truths("KSGen/StoreInDrawer-v0", SEED)
+
+
+def perfect_track(demonstration, index, frames=None):
+    """A hand track as good as a tracker's can be: exact in the picture, with true proportions and no place in depth."""
+    step = demonstration.steps[index]
+    sight = Sight(demonstration.camera, 256, 256)
+    keypoints = step.keypoints.copy()
+    valid = np.isfinite(keypoints).all(axis=(2, 3))
+    if frames is not None:
+        valid[[at for at in range(len(valid)) if at not in frames]] = False
+    world = np.full_like(keypoints, np.nan)
+    for at, slot in zip(*np.nonzero(valid), strict=True):
+        points = sight.lift(keypoints[at, slot, :, :2], keypoints[at, slot, :, 2])
+        world[at, slot] = points - points.mean(axis=0)
+    keypoints[~valid] = np.nan
+    keypoints[..., 2] = 0.0
+    return HandTrack(keypoints, world, valid.astype(np.float32), valid, np.zeros_like(valid))
+
+
+def test_blocks_are_gripped_where_they_are_and_put_where_they_went(stacking):
+    demonstration, truths = stacking
+    retargeter = HandRetargeter(demonstration.camera)
+    for index, truth in enumerate(truths):
+        waypoints = retargeter.retarget_demonstration(demonstration, index)
+        held = np.flatnonzero(waypoints.holding)
+        grasp, release = waypoints.positions[held[0]], waypoints.positions[held[-1]]
+        assert np.linalg.norm(grasp[:2] - truth.start[:2]) < 0.01
+        assert np.linalg.norm(release[:2] - truth.end[:2]) < 0.012
+        assert abs(release[2] - truth.end[2]) < 0.02
+        assert waypoints.apertures[held].max() < waypoints.apertures[0]
+        assert waypoints.positions[held, 2].max() > max(truth.start[2], truth.end[2]) + 0.03
+        figures = errors_of(retargeter.read_demonstration(demonstration, index), truth)
+        assert figures[4] < 5.0
+        assert figures[5] < 8.0
+
+
+def test_waypoints_follow_one_another_from_approach_to_retreat(stacking, lamp, drawer):
+    for demonstration, truths in (stacking, lamp, drawer):
+        retargeter = HandRetargeter(demonstration.camera)
+        for index in range(len(truths)):
+            path = retargeter.retarget_demonstration(demonstration, index)
+            assert (np.diff(path.times) > 0).all()
+            assert path.times[-1] <= 15 / demonstration.fps + 1e-6
+            held = np.flatnonzero(path.holding)
+            assert 0 < held[0] <= held[-1] < len(path.times) - 1
+            assert (np.diff(held) == 1).all()
+            assert path.positions[0, 2] > path.positions[held[0], 2] + 0.03
+            assert path.positions[-1, 2] > path.positions[held[-1], 2] + 0.03
+
+
+def test_a_hand_track_without_depth_does_as_well(stacking):
+    demonstration, truths = stacking
+    retargeter = HandRetargeter(demonstration.camera)
+    for index, truth in enumerate(truths):
+        figures = errors_of(
+            retargeter.read(key_step_of(demonstration, index, perfect_track(demonstration, index))), truth
+        )
+        assert figures[0] < 1.0
+        assert figures[2] < 1.2
+        assert figures[6] < 2.0
+        assert figures[7] < 2.0
+
+
+def test_knob_is_turned_clockwise_and_button_pressed_down(lamp):
+    demonstration, truths = lamp
+    retargeter = HandRetargeter(demonstration.camera)
+    for index, truth in enumerate(truths):
+        path = retargeter.retarget_demonstration(demonstration, index)
+        spot = path.positions[path.holding]
+        assert np.linalg.norm(spot[0, :2] - truth.start[:2]) < 0.01
+        if truth.verb == "turn":
+            turned = np.diff(path.yaws[path.holding])
+            assert (turned <= 0).all()
+            assert np.rad2deg(turned.sum()) < -70
+        else:
+            assert spot[:, 2].min() < truth.start[2] - 0.005
+            assert not path.apertures.any()
+
+
+def test_drawer_is_pulled_along_its_rail_by_the_knob(drawer):
+    demonstration, truths = drawer
+    path = HandRetargeter(demonstration.camera).retarget_demonstration(demonstration, 0)
+    held = path.positions[path.holding]
+    way, true_way = held[-1] - held[0], truths[0].end - truths[0].start
+    assert np.linalg.norm(held[0, :2] - truths[0].start[:2]) < 0.01
+    assert np.linalg.norm(way[:2] - true_way[:2]) < 0.025
+    across = np.array([np.cos(path.yaws[0]), np.sin(path.yaws[0])])
+    assert abs(across @ true_way[:2]) / np.linalg.norm(true_way) < 0.2
+
+
+def test_pictures_may_be_smaller_than_the_cameras(stacking):
+    import cv2
+
+    demonstration, truths = stacking
+    step = key_step_of(demonstration, 0, perfect_track(demonstration, 0))
+    image, goal = (cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA) for picture in (step.image, step.goal))
+    reading = HandRetargeter(demonstration.camera).read(replace(step, image=image, goal=goal))
+    assert np.linalg.norm(reading.grasp[:2] - truths[0].start[:2]) < 0.012
+
+
+def test_without_a_change_in_the_picture_the_hand_alone_leads(stacking):
+    demonstration, truths = stacking
+    step = key_step_of(demonstration, 0, perfect_track(demonstration, 0))
+    reading = HandRetargeter(demonstration.camera).read(replace(step, goal=step.image))
+    assert reading.evidence == "hand"
+    assert np.linalg.norm(reading.grasp[:2] - truths[0].start[:2]) < 0.02
+
+
+def test_out_of_reach_says_what_is_out_of_reach(stacking):
+    demonstration, truths = stacking
+    small = Workspace(low=(-0.02, -0.02, 0.0), high=(0.02, 0.02, 0.3), slack=0.0)
+    with pytest.raises(OutOfReach, match=r"cm beyond the robot's reach in [xy]"):
+        HandRetargeter(demonstration.camera, workspace=small).retarget_demonstration(demonstration, 0)
+    assert max(np.abs(truths[0].start[:2])) > 0.02
+    narrow = Workspace(widest=0.02)
+    with pytest.raises(OutOfReach, match="too wide"):
+        HandRetargeter(demonstration.camera, workspace=narrow).retarget_demonstration(demonstration, 0)
+
+
+def test_a_clip_without_a_hand_is_refused(stacking):
+    demonstration, _ = stacking
+    step = key_step_of(demonstration, 0, perfect_track(demonstration, 0, frames=(5, 6)))
+    with pytest.raises(NoHandFound, match="3 are needed"):
+        HandRetargeter(demonstration.camera).retarget(step)
+    with pytest.raises(InvalidInput):
+        HandRetargeter(demonstration.camera).retarget_demonstration(demonstration, 2)
+
+
+def test_pnp_finds_a_hand_of_true_proportions(stacking):
+    demonstration, _ = stacking
+    sight = Sight(demonstration.camera, 256, 256)
+    hand = exact_hand(demonstration.steps[0].keypoints, sight)
+    truth, image = hand.points[6], hand.image[6]
+    found = solve_hand_pose(image, truth - truth[0], sight)
+    assert found is not None
+    np.testing.assert_allclose(found, truth, atol=1e-4)
+    assert solve_hand_pose(np.full((21, 2), 0.5), np.zeros((21, 3)), sight) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "contact"),
+    [("open_drawer", "slide"), ("close_drawer", "slide"), ("turn_knob", "turn"), ("press_button", "press")]
+    + [(kind, "carry") for kind in ("stand_upright", "lay_lower", "stack", "into_bin", "into_drawer", "into_hole")],
+)
+def test_every_wording_of_a_step_says_its_kind_of_contact(kind, contact):
+    for words in STEP_WORDINGS[kind]:
+        assert contact_of(words.format(a="red block", b="blue")) == contact, words
+
+
+def test_words_say_which_way_to_turn():
+    assert turning_sense("Turn the knob clockwise") == -1
+    assert turning_sense("Twist the dial counter-clockwise") == 1
+    assert turning_sense("Turn the knob") == 0
+
+
+@given(
+    x=st.floats(-0.2, 0.2),
+    y=st.floats(-0.2, 0.2),
+    z=st.floats(0.0, 0.2),
+    tilt=st.floats(0.6, 1.5),
+    far=st.floats(0.5, 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_ray_meets_the_point_it_was_projected_from(x, y, z, tilt, far):
+    down, right = np.array([0.0, -np.sin(tilt), -np.cos(tilt)]), np.array([1.0, 0.0, 0.0])
+    forward = np.cross(right, down)
+    rotation = np.stack([right, down, forward])
+    eye = -far * forward
+    camera = Camera(np.array([[300.0, 0, 128], [0, 300.0, 128], [0, 0, 1]]), np.c_[rotation, -rotation @ eye])
+    sight = Sight(camera, 256, 256)
+    point = np.array([x, y, z])
+    np.testing.assert_allclose(sight.at_height(sight.project(point), z), point, atol=1e-9)
+    depth = camera.project(point)[2]
+    np.testing.assert_allclose(sight.lift(sight.project(point), depth), point, atol=1e-9)
+
+
+@pytest.mark.skipif(
+    find_spec("dex_retargeting") is None or find_spec("gymnasium_robotics") is None, reason="needs the extra dexterous"
+)
+def test_the_shadow_hand_pinches_when_the_person_pinches(stacking):
+    from ksgen_envs.executors.dexterous import ShadowHandRetargeter
+
+    demonstration, _ = stacking
+    retargeter = ShadowHandRetargeter()
+    track = perfect_track(demonstration, 0, frames=(3, 4, 6, 8, 12))
+    path = retargeter.retarget(key_step_of(demonstration, 0, track))
+    assert path.joints.shape == (5, 22)
+    low, high = np.array([retargeter.model.joint(name).range for name in path.joint_names]).T
+    assert (path.joints > low - 1e-6).all()
+    assert (path.joints < high + 1e-6).all()
+    tips = np.stack([retargeter.fingertips(joints) for joints in path.joints])
+    pinch = np.linalg.norm(tips[:, 0] - tips[:, 1], axis=-1)
+    held, open_ = pinch[[2, 3]], pinch[[1, 4]]
+    assert held.max() < open_.min()
