@@ -18,9 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ksgen_agent.agent import Agent
+    from ksgen_agent.client.async_client import AsyncSubgoalClient
+    from ksgen_agent.client.client import SubgoalClient
+    from ksgen_agent.client.limits import Limits
+    from ksgen_agent.client.listener import SubgoalListener
+    from ksgen_agent.fake_server import FakeServer
     from ksgen_agent.frames import read_frame
     from ksgen_agent.imagination import Imagination
-    from ksgen_agent.imaginer import Imaginer, ImaginerSpec
+    from ksgen_agent.imaginer import Imaginer, ImaginerSpec, StreamEnd
     from ksgen_agent.subgoal import Subgoal
     from ksgen_models.errors import (
         AssetError,
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
         KSGenError,
         LowConfidence,
         NoHandFound,
+        OutOfReach,
         PresetError,
         ProtocolError,
         RemoteError,
@@ -47,9 +53,14 @@ if TYPE_CHECKING:
 
 _HOMES: dict[str, tuple[str, ...]] = {
     "ksgen_agent.agent": ("Agent",),
+    "ksgen_agent.client.async_client": ("AsyncSubgoalClient",),
+    "ksgen_agent.client.client": ("SubgoalClient",),
+    "ksgen_agent.client.limits": ("Limits",),
+    "ksgen_agent.client.listener": ("SubgoalListener",),
+    "ksgen_agent.fake_server": ("FakeServer",),
     "ksgen_agent.frames": ("read_frame",),
     "ksgen_agent.imagination": ("Imagination",),
-    "ksgen_agent.imaginer": ("Imaginer", "ImaginerSpec"),
+    "ksgen_agent.imaginer": ("Imaginer", "ImaginerSpec", "StreamEnd"),
     "ksgen_agent.subgoal": ("Subgoal",),
     "ksgen_models.errors": (
         "AssetError",
@@ -63,6 +74,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "KSGenError",
         "LowConfidence",
         "NoHandFound",
+        "OutOfReach",
         "PresetError",
         "ProtocolError",
         "RemoteError",
@@ -79,10 +91,12 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Agent",
     "AssetError",
+    "AsyncSubgoalClient",
     "AuthenticationFailed",
     "Cancelled",
     "DatasetError",
     "Evidence",
+    "FakeServer",
     "HandTrack",
     "Imagination",
     "Imaginer",
@@ -93,8 +107,10 @@ __all__ = [
     "InvalidTask",
     "KSGenError",
     "KeyStep",
+    "Limits",
     "LowConfidence",
     "NoHandFound",
+    "OutOfReach",
     "Plan",
     "PresetError",
     "ProtocolError",
@@ -102,7 +118,10 @@ __all__ = [
     "RemoteError",
     "ServerBusy",
     "ServerLost",
+    "StreamEnd",
     "Subgoal",
+    "SubgoalClient",
+    "SubgoalListener",
     "SubgoalTimeout",
     "UnknownTask",
     "WeightsMissing",

@@ -15,7 +15,7 @@ from typing import Any
 from ksgen_agent.control import StopSignal
 from ksgen_agent.frames import WORKING_SIDE, check_frame, check_seed, check_task
 from ksgen_agent.imagination import Imagination
-from ksgen_agent.imaginer import ImaginerSpec
+from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
 from ksgen_agent.presets import Preset, find_preset, load_parts
 from ksgen_agent.run import Order, Run
 from ksgen_models.errors import KSGenError
@@ -122,8 +122,8 @@ class Agent:
         allow_out_of_domain: bool = False,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
-    ) -> Generator[KeyStep, None, None]:
-        """Yield each key step as soon as it exists, with the same results as `imagine`.
+    ) -> Generator[KeyStep, None, StreamEnd]:
+        """Yield each key step as soon as it exists, with the same results as `imagine`; return plan and timings.
 
         Arguments and errors are those of `imagine`; unusable input is refused by the call itself, before the first
         step is asked for. Work starts with the first ``next`` and goes on while the caller uses a step; closing the
@@ -131,9 +131,12 @@ class Agent:
         """
         return self._stream(self._begin(frame, task, seed, allow_out_of_domain, deadline, cancel)[1])
 
-    def _stream(self, run: Run) -> Generator[KeyStep, None, None]:
+    def _stream(self, run: Run) -> Generator[KeyStep, None, StreamEnd]:
         # A generator of the agent's own: it keeps the agent from being freed while somebody still iterates.
         yield from run.steps()
+        if run.plan is None:  # cannot be: the steps came out of it
+            raise KSGenError("the imagination ended without a plan")
+        return StreamEnd(run.plan, dict(run.timings))
 
     def close(self) -> None:
         """Stop what is under way (its callers get `Cancelled`) and free the models; a second call does nothing."""

@@ -23,8 +23,8 @@ GREATEST_TASK = 1000
 _PIL_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
-def check_frame(frame: Any) -> NDArray[np.uint8]:
-    """Return the frame as a (H, W, 3) uint8 copy, its sides at most `WORKING_SIDE`.
+def check_frame(frame: Any, *, reduce: bool = True) -> NDArray[np.uint8]:
+    """Return the frame as a (H, W, 3) uint8 copy, its sides at most `WORKING_SIDE` unless ``reduce`` is off.
 
     Accepted: a numpy uint8 array (H, W, 3) RGB, (H, W, 4) RGBA (alpha is dropped), (H, W) or (H, W, 1) grayscale; or a
     Pillow image of 8 bits a channel.
@@ -44,7 +44,8 @@ def check_frame(frame: Any) -> NDArray[np.uint8]:
         )
     _check_shape(frame)
     _check_dtype(frame)
-    return _reduce(_to_rgb(frame))
+    rgb = _to_rgb(frame)
+    return _reduce(rgb) if reduce else rgb
 
 
 def read_frame(path: str | Path) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_models.types import KeyStep
+from ksgen_models.types import KeyStep, Plan
 
 if TYPE_CHECKING:
     from ksgen_agent.imagination import Imagination
@@ -42,6 +42,19 @@ class ImaginerSpec:
     provenance: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class StreamEnd:
+    """What a stream of key steps may return when it is exhausted (``StopIteration.value``).
+
+    Attributes:
+        plan: the plan behind the key steps.
+        timings: seconds by stage, as `Imagination.timings`.
+    """
+
+    plan: Plan
+    timings: Mapping[str, float]
+
+
 @runtime_checkable
 class Imaginer(Protocol):
     """Imagines a task at key-step level."""
@@ -59,6 +72,6 @@ class Imaginer(Protocol):
 
     def imagine_stream(
         self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
-    ) -> Generator[KeyStep, None, None]:
+    ) -> Generator[KeyStep, None, StreamEnd | None]:
         """Yield each key step as soon as it exists; closing the generator stops the work."""
         ...

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ksgen_launch.commands import assets, bench, demo, doctor, evaluate, generate_demos, imagine, train
+from ksgen_launch.commands import assets, bench, demo, doctor, evaluate, generate_demos, imagine, keys, serve, train
 
 app = typer.Typer(
     name="ksgen-agent",
@@ -36,6 +36,8 @@ app.command("generate-demos")(generate_demos.generate_demos)
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(bench.app, name="bench")
+app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
 
 

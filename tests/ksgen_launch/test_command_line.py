@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("demo", "imagine", "assets", "generate-demos", "train", "evaluate", "bench", "doctor")
+COMMANDS = ("demo", "imagine", "assets", "generate-demos", "train", "evaluate", "bench", "doctor", "serve", "keys")
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

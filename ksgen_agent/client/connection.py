@@ -1,0 +1,157 @@
+"""One ZeroMQ connection to a server, and how a refused key shows on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ksgen_agent.client.requests import Settings
+from ksgen_models.errors import AuthenticationFailed, InvalidInput, KSGenError
+
+_REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_ENOUGH = 3  # handshakes that break off without a reason before that is taken for a refusal
+_MOST_MESSAGE = 2**30  # bytes
+
+
+class Connection:
+    """A DEALER socket. Not to be used by two threads at a time.
+
+    Args:
+        context: of the client.
+        settings: address and key.
+
+    Raises:
+        InvalidInput: the address is none.
+    """
+
+    def __init__(self, context: zmq.Context[Any], settings: Settings) -> None:
+        self._address = settings.address
+        self._has_key = settings.key is not None
+        self._broken = 0
+        self.socket: zmq.Socket[Any] = context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 500),
+            (zmq.RCVHWM, 16),
+            (zmq.MAXMSGSIZE, _MOST_MESSAGE),
+            (zmq.HEARTBEAT_IVL, 2000),
+            (zmq.HEARTBEAT_TIMEOUT, 6000),
+            (zmq.RECONNECT_IVL, 100),
+            (zmq.RECONNECT_IVL_MAX, 1000),
+        ):
+            self.socket.setsockopt(option, value)
+        if settings.key is not None:
+            self.socket.curve_publickey = settings.key.public.encode()
+            self.socket.curve_secretkey = settings.key.secret.encode()
+            self.socket.curve_serverkey = settings.key.server.encode()
+        if "[" in settings.address:
+            self.socket.setsockopt(zmq.IPV6, 1)
+        self.monitor: zmq.Socket[Any] = self.socket.get_monitor_socket(_REFUSALS)
+        try:
+            self.socket.connect(settings.address)
+        except zmq.ZMQError as exc:
+            self.close()
+            raise InvalidInput(f"{settings.address!r} is no address ({exc}); give tcp://host:port") from exc
+        self._poller = zmq.Poller()
+        for socket in (self.socket, self.monitor):
+            self._poller.register(socket, zmq.POLLIN)
+
+    def wait(self, seconds: float) -> None:
+        """Return when there is something to `take`, or after so long."""
+        self._poller.poll(int(1000 * seconds) + 1)
+
+    def send(self, frames: Sequence[Any]) -> None:
+        """Send one message without waiting; where there is no room it is dropped, for the exchange to heal."""
+        try:
+            self.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return
+
+    def take(self) -> list[memoryview] | None:
+        """The next message that has arrived, as views of its frames; None for none.
+
+        Raises:
+            AuthenticationFailed: the server refuses this key, or wants one.
+        """
+        try:
+            return [frame.buffer for frame in self.socket.recv_multipart(zmq.NOBLOCK, copy=False)]
+        except zmq.Again:
+            pass
+        while self.monitor.poll(0):
+            self._check_refusal(int(recv_monitor_message(self.monitor)["event"]))
+        return None
+
+    def close(self) -> None:
+        """End it; what was sent last has half a second to leave."""
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close()
+
+    def _check_refusal(self, event: int) -> None:
+        self._broken += 1
+        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and self._broken < _ENOUGH:
+            return  # a server that is just ending looks the same
+        hint = (
+            "it does not know this key, has another one itself, or has none"
+            if self._has_key
+            else "it wants a key; pass key="
+        )
+        raise AuthenticationFailed(f"{self._address} refuses the connection: {hint}")
+
+
+class Connections:
+    """The connections of one client: each exchange borrows one, and a later one may use it again. Thread-safe.
+
+    Args:
+        settings: of the client.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._idle: list[Connection] = []
+        self._lent = 0
+        self._closed = False
+        self._guard = threading.Lock()
+
+    def borrow(self) -> Connection:
+        """A connection that nobody else uses.
+
+        Raises:
+            KSGenError: the client is closed.
+            InvalidInput: its address is none.
+        """
+        with self._guard:
+            if self._closed:
+                raise KSGenError("this client is closed; make a new one")
+            connection = self._idle.pop() if self._idle else Connection(self._context, self._settings)
+            self._lent += 1
+            return connection
+
+    def give_back(self, connection: Connection, *, clean: bool) -> None:
+        """End a loan; only a ``clean`` connection, on which nothing can still be on its way, is used again."""
+        with self._guard:
+            self._lent -= 1
+            if clean and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+        self._end_if_unused()
+
+    def close(self) -> None:
+        """Close what is not lent, and the rest when it comes back; a second call does nothing."""
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        with self._guard:
+            unused = self._closed and not self._lent and not self._context.closed
+            if unused:
+                self._context.term()
