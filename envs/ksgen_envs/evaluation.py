@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ksgen_models.interfaces import Tracker
 
 
+_CHANGED = 10  # of 255: a smaller difference is no change
+
+
 @dataclass(frozen=True)
 class SceneFigures:
     """One scene, one imagination.
@@ -172,24 +175,44 @@ def _evaluate_pair(
 
 
 def _frame_and_masks(env_id: str, seed: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
-    """The camera frame, and the pixels of everything that some instruction moves first."""
+    """The camera frame, and the pixels of everything that some instruction moves first.
+
+    Pixels of a thing that change when *another* one is moved (it is put on top, or throws its shadow there) say
+    nothing and are left out, unless that leaves less than a fifth of the thing.
+    """
     import mujoco
 
-    from ksgen_envs.workbench import Workbench
+    from ksgen_envs.workbench import Workbench, set_goal
 
     bench = Workbench(env_id, seed)
-    model, data = bench.start()
-    bench.apply_effects(model, data)
-    with mujoco.Renderer(model, bench.image_size, bench.image_size) as renderer:
-        renderer.update_scene(data, bench.camera_name)
-        frame = renderer.render()
-        renderer.enable_segmentation_rendering()
-        renderer.update_scene(data, bench.camera_name)
-        segments = renderer.render()
+    first = {instruction.steps[0].target: instruction.steps[0] for instruction in bench.instructions()}
     bodies = {step.target: step.body for instruction in bench.instructions() for step in instruction.steps}
-    is_geom = segments[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
-    body_of_pixel = np.where(is_geom, model.geom_bodyid[segments[..., 0].clip(0)], -1)
-    return frame, {name: body_of_pixel == model.body(body).id for name, body in bodies.items()}
+    model, data = bench.start()
+    with mujoco.Renderer(model, bench.image_size, bench.image_size) as renderer:
+
+        def picture() -> NDArray[np.uint8]:
+            bench.apply_effects(model, data)
+            renderer.update_scene(data, bench.camera_name)
+            return renderer.render()
+
+        frame = picture()
+        renderer.enable_segmentation_rendering()
+        segments = picture()
+        renderer.disable_segmentation_rendering()
+        is_geom = segments[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
+        body_of_pixel = np.where(is_geom, model.geom_bodyid[segments[..., 0].clip(0)], -1)
+        masks = {name: body_of_pixel == model.body(body).id for name, body in bodies.items()}
+        start = data.qpos.copy()
+        for target, step in first.items():
+            set_goal(model, data, step)
+            changed = np.abs(picture().astype(np.int16) - frame).max(-1) > _CHANGED
+            data.qpos[:] = start
+            mujoco.mj_forward(model, data)
+            for name in masks.keys() - {target}:
+                left = masks[name] & ~changed
+                if left.sum() > 0.2 * masks[name].sum():
+                    masks[name] = left
+    return frame, masks
 
 
 def _check(seeds: range, final_evaluation: bool) -> None:

@@ -57,7 +57,7 @@ class ShadowHandRetargeter:
             if find_spec(package) is None:
                 raise KSGenError(f"{package} is not installed; run: pip install 'ksgen-agent[dexterous]'")
         import mujoco
-        from dex_retargeting.retargeting_config import RetargetingConfig
+        from dex_retargeting.retargeting_config import RetargetingConfig  # pyright: ignore[reportMissingImports]
 
         self.model: Any = mujoco.MjModel.from_xml_path(str(shadow_hand_file()))
         self._prefix = "robot0:"
