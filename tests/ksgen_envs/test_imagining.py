@@ -43,7 +43,7 @@ def test_the_shelf_is_imagined_in_its_four_steps(shelf, demonstration):
 
 
 def test_hands_are_seen_in_the_clips_and_lie_in_the_region_of_motion(shelf):
-    assert max(step.scores["hand_rate"] for step in shelf.steps) > 0
+    assert max(step.scores["hand_rate"] for step in shelf.steps) > 0.3
     for step in shelf.steps:
         region = step.region_of_motion
         assert region.per_frame.any(0)[region.observed].all()
@@ -53,7 +53,7 @@ def test_hands_are_seen_in_the_clips_and_lie_in_the_region_of_motion(shelf):
 def test_what_nothing_moves_keeps_the_bytes_of_the_camera(shelf):
     for step in shelf.steps:
         same = (step.clip == step.image).all(-1)
-        assert same.mean() > 0.4
+        assert same.mean() > 0.6
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_clip(agent, shelf, demonstration):
@@ -96,7 +96,7 @@ def test_scenes_are_measured_and_reserved_seeds_are_refused(agent):
         with pytest.raises(InvalidInput, match="reserved"):
             next(evaluate_scenes(agent, tracker, TASKS, range(2_000_000, 2_000_001)))
     assert figures.error == ""
-    assert figures.true_rate > 0.3
+    assert figures.true_rate > 0.4
     assert len(figures.motion_iou) >= 1
     assert min(figures.outside_psnr) > 30
     (pair,) = evaluate_pairs(agent, TASKS[1:2], range(DEVELOPMENT, DEVELOPMENT + 1))

@@ -32,11 +32,11 @@ class SamplerSettings:
         region_samples: masks drawn and averaged.
     """
 
-    key_step_steps: int = 16
+    key_step_steps: int = 10
     region_steps: int = 6
     clip_steps: int = 10
-    key_step_guidance: float = 2.0
-    clip_guidance: float = 1.5
+    key_step_guidance: float = 2.5
+    clip_guidance: float = 1.0
     guided_until: float = 0.3
     region_samples: int = 2
 

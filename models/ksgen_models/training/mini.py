@@ -49,13 +49,13 @@ class Recipe:
         default_factory=lambda: FitConfig(steps=4500, batch=16, learning_rate=1e-3, averaging=0.995)
     )
     reader: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=1000, batch=32, learning_rate=1e-3, averaging=0.99)
+        default_factory=lambda: FitConfig(steps=1600, batch=32, learning_rate=1e-3, averaging=0.99)
     )
     key_step: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=600, batch=12, learning_rate=7e-4, averaging=0.995)
+        default_factory=lambda: FitConfig(steps=3900, batch=12, learning_rate=7e-4, averaging=0.998)
     )
     clip: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=1150, batch=4, learning_rate=7e-4, warmup=100, averaging=0.995)
+        default_factory=lambda: FitConfig(steps=4500, batch=4, learning_rate=7e-4, warmup=100, averaging=0.998)
     )
     crop: int = 128
     episodes: int | None = None
