@@ -109,9 +109,8 @@ class Agent:
         """
         order, run = self._begin(frame, task, seed, allow_out_of_domain, deadline, cancel)
         steps = tuple(run.steps())
-        if run.plan is None:  # cannot be: the steps came out of it
-            raise KSGenError("the imagination ended without a plan")
-        return Imagination(task=order.task, frame=order.frame, plan=run.plan, steps=steps, timings=dict(run.timings))
+        end = _end(run)
+        return Imagination(task=order.task, frame=order.frame, plan=end.plan, steps=steps, timings=end.timings)
 
     def imagine_stream(
         self,
@@ -134,9 +133,7 @@ class Agent:
     def _stream(self, run: Run) -> Generator[KeyStep, None, StreamEnd]:
         # A generator of the agent's own: it keeps the agent from being freed while somebody still iterates.
         yield from run.steps()
-        if run.plan is None:  # cannot be: the steps came out of it
-            raise KSGenError("the imagination ended without a plan")
-        return StreamEnd(run.plan, dict(run.timings))
+        return _end(run)
 
     def close(self) -> None:
         """Stop what is under way (its callers get `Cancelled`) and free the models; a second call does nothing."""
@@ -203,3 +200,9 @@ def _release(parts: Parts, *executors: Executor) -> None:
     for executor in executors:
         executor.shutdown(wait=True, cancel_futures=True)
     parts.tracker.close()
+
+
+def _end(run: Run) -> StreamEnd:
+    """What is known when all key steps of a run have been taken."""
+    assert run.plan is not None, "the key steps came out of it"
+    return StreamEnd(run.plan, dict(run.timings))

@@ -33,10 +33,9 @@ from ksgen_envs.motion import (
 from ksgen_envs.stage import SIDES, Stage, sample_person
 from ksgen_envs.tasks import TASKS
 from ksgen_envs.workbench import Workbench
-from ksgen_models.demonstration import CLIP_FRAMES, Demonstration, DemonstrationStep
+from ksgen_models.demonstration import CLIP_FPS, CLIP_FRAMES, Demonstration, DemonstrationStep
 from ksgen_models.errors import InvalidInput
 
-FPS = 8.0
 _CHANGED = 6  # of 255: a smaller difference is no change
 _FLESH = 0.008  # metres between a fingertip's keypoint and its skin
 _SPECK = 12  # pixels at 256 × 256: smaller changed spots are noise
@@ -86,7 +85,7 @@ def demonstrate(
             frame=frame,
             goal=stage.picture(),
             camera=stage.camera,
-            fps=FPS,
+            fps=CLIP_FPS,
             look=look,
             objects=bench.object_names,
             steps=tuple(steps),

@@ -13,7 +13,8 @@ from ksgen_envs.offscreen import Pictures
 from ksgen_envs.stage import sample_person
 from ksgen_envs.tasks import TASKS
 from ksgen_envs.workbench import Workbench, set_goal
-from ksgen_models.demonstration import HANDS, KEYPOINTS, Demonstration, DemonstrationStep
+from ksgen_models.demonstration import CLIP_FPS, Demonstration, DemonstrationStep
+from ksgen_models.types import HAND_KEYPOINTS
 
 
 def demonstrate_stills(env_id: str, seed: int, *, image_size: int = 256) -> Demonstration:
@@ -52,8 +53,8 @@ def demonstrate_stills(env_id: str, seed: int, *, image_size: int = 256) -> Demo
             target=goal.target,
             image=image,
             clip=np.empty((0, *image.shape), np.uint8),
-            keypoints=np.empty((0, HANDS, KEYPOINTS, 3), np.float32),
-            visible=np.empty((0, HANDS, KEYPOINTS), bool),
+            keypoints=np.empty((0, 2, HAND_KEYPOINTS, 3), np.float32),
+            visible=np.empty((0, 2, HAND_KEYPOINTS), bool),
             region_of_motion=nowhere,
             region_of_change=nowhere,
         )
@@ -67,7 +68,7 @@ def demonstrate_stills(env_id: str, seed: int, *, image_size: int = 256) -> Demo
         frame=images[0],
         goal=images[-1],
         camera=bench.camera(model, data),
-        fps=8.0,
+        fps=CLIP_FPS,
         look=sample_person(seed)[0],
         objects=bench.object_names,
         steps=steps,

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from ksgen_models.errors import DatasetError
 
 CLIP_FRAMES = 16
-HANDS, KEYPOINTS = 2, 21
+CLIP_FPS = 8.0
 FORMAT_VERSION = 1
 _JPEG_QUALITY = 95
 

@@ -109,7 +109,8 @@ class HandRetargeter:
             OutOfReach: the robot does not reach there, or does not open so far.
         """
         path = _Path(reading, self.motion, self.workspace)
-        getattr(path, reading.contact)()
+        write = {"carry": path.carry, "slide": path.slide, "turn": path.turn, "press": path.press}[reading.contact]
+        write()
         return self.workspace.check(path.timed(fps, frames))
 
 

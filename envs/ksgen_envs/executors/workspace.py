@@ -8,12 +8,13 @@ import numpy as np
 
 from ksgen_envs.executors.sight import Array
 from ksgen_envs.executors.waypoints import Waypoints
+from ksgen_envs.robot.model import MAX_APERTURE, TIP, WORKSPACE
 from ksgen_models.errors import OutOfReach
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Limits of a gripper that points down over the table.
+    """Limits of a gripper that points down over the table; by default inside those of the Workbench's robot.
 
     Attributes:
         low, high: (x, y, z) metres in the world, corners of the box that the point between the pads may be in.
@@ -21,9 +22,9 @@ class Workspace:
         slack: metres by which a waypoint may lie outside and is brought back in; farther out it is out of reach.
     """
 
-    low: tuple[float, float, float] = (-0.30, -0.30, 0.004)
-    high: tuple[float, float, float] = (0.30, 0.30, 0.30)
-    widest: float = 0.085
+    low: tuple[float, float, float] = (-0.30, -0.30, TIP)
+    high: tuple[float, float, float] = (0.30, WORKSPACE[1][1], 0.30)
+    widest: float = MAX_APERTURE
     slack: float = 0.02
 
     def check(self, waypoints: Waypoints) -> Waypoints:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ksgen_models.demonstration import CLIP_FPS
 from ksgen_models.errors import DatasetError
 from ksgen_models.mini.autoencoder import Autoencoder
 from ksgen_models.mini.clip_model import ClipModel
@@ -116,7 +117,7 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
         scenes=cache.scene_names,
         objects=cache.object_names,
         looks=_spread(np.unique(cache.looks.round(3), axis=0), 256),
-        fps=8.0,
+        fps=CLIP_FPS,
     )
     save_meta(meta, weights)
     del cache, episodes, with_clips  # the workers read the cache anew
