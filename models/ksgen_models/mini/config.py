@@ -54,7 +54,7 @@ class SkillTransformerConfig:
     """
 
     layers: int = 3
-    heads: int = 8
+    heads: int = 4
     queries: int = 8
 
 

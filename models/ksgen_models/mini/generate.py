@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from ksgen_models.interfaces import CheckCancelled, RegionPrediction, StepRequest, never_cancelled
 from ksgen_models.mini.autoencoder import FACTOR
@@ -20,6 +22,10 @@ from ksgen_models.mini.unet import Condition
 # What a seed is used for; mixed into the noise so that no two uses share it.
 _KEY_STEP, _REGION, _CLIP, _LOOK = range(4)
 
+_LIKELY = math.log(0.38 / 0.62)
+"""Logit of the probability from which on a pixel belongs to the expected region. The overlap with what will happen is
+greatest where the cut lies at half the F1 score that is then reached (Lipton et al. 2014), below one half."""
+
 
 @dataclass(frozen=True)
 class SamplerSettings:
@@ -29,12 +35,12 @@ class SamplerSettings:
         key_step_steps, region_steps, clip_steps: solver steps of each generator.
         key_step_guidance, clip_guidance: classifier-free guidance; 1 is none and half the work.
         guided_until: noise level in [0, 1] below which there is no guidance.
-        region_samples: masks drawn and averaged.
+        region_samples: masks drawn, of which one is chosen.
     """
 
     key_step_steps: int = 10
     region_steps: int = 6
-    clip_steps: int = 10
+    clip_steps: int = 8
     key_step_guidance: float = 2.5
     clip_guidance: float = 1.0
     guided_until: float = 0.3
@@ -85,7 +91,10 @@ class MiniKIG:
 
 @dataclass(frozen=True)
 class MiniRegionModel:
-    """IVG stage 1: the masks of a step's clip, united over time.
+    """Where hands will be: over all the ways to do a step, and in the one way that its clip will show.
+
+    The first is what the Skill Transformer points at. The second is IVG's stage 1, the masks of the step's clip: of
+    several drawn, the one that agrees best with the first.
 
     Attributes:
         networks: the models.
@@ -101,6 +110,7 @@ class MiniRegionModel:
         config = self.networks.meta.config
         samples = self.settings.region_samples
         side = config.image_size // FACTOR
+        expected = self._expected_motion(request)
         condition = _repeat(clip_condition(self.networks, request, None), samples)
         noise = gaussian((samples, config.frames, 2 * MASK_PATCH**2, side, side), request.seed, request.index, _REGION)
         latent = sample(
@@ -111,10 +121,20 @@ class MiniRegionModel:
             check_cancelled=check_cancelled,
         )
         clips = _sharpened(latent_to_masks(latent))  # (samples, T, 2, 4s, 4s)
-        masks = clips.amax(1).mean(0).numpy()  # union over time, mean over samples: (2, 4s, 4s)
+        unions = clips.amax(1)  # (samples, 2, 4s, 4s)
+        best = int(_soft_iou(unions[:, 0], expected).argmax())
         square = self.networks.square(request.image)
-        motion, change = (square.from_square(mask).clip(0.0, 1.0) for mask in masks)
-        return RegionPrediction(motion=motion, change=np.maximum(motion, change), frames=clips[0].numpy())
+        motion, change = (square.from_square(mask.numpy()).clip(0.0, 1.0) for mask in (expected, unions[:, 1].mean(0)))
+        return RegionPrediction(motion=motion, change=np.maximum(motion, change), frames=clips[best].numpy())
+
+    def _expected_motion(self, request: StepRequest) -> Tensor:
+        """(4s, 4s) float32 in [0, 1]: where a hand will be, as the Skill Transformer sees it."""
+        networks = self.networks
+        tokens, mask = networks.tokens((request.description,))
+        picture = half_picture(networks.square(request.image).to_square(request.image))
+        logits = networks.key_step.skills(picture, tokens[None], mask[None]).motion[-1]  # (1, 1, 2s, 2s)
+        logits = F.interpolate(logits.float(), scale_factor=2.0, mode="bilinear")
+        return (logits - _LIKELY).sigmoid()[0, 0]
 
 
 @dataclass(frozen=True)
@@ -203,6 +223,12 @@ def _union_tensor(networks: Networks, region: RegionPrediction, side: int) -> Te
         bytes3 = np.repeat((mask * 255).astype(np.uint8)[..., None], 3, axis=-1)
         masks.append(cv2.resize(square.to_square(bytes3)[..., 0], (side, side), interpolation=cv2.INTER_AREA))
     return (torch.from_numpy(np.stack(masks)).float() / 127.5 - 1.0)[None].to(DTYPE)
+
+
+def _soft_iou(masks: Tensor, other: Tensor) -> Tensor:
+    """(N, h, w) and (h, w) in [0, 1] → (N,) intersection over union."""
+    both = (masks * other).sum((-2, -1))
+    return both / (masks + other - masks * other).sum((-2, -1)).clamp(min=1e-6)
 
 
 def _sharpened(masks: Tensor) -> Tensor:

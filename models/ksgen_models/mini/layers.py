@@ -117,7 +117,7 @@ class ImageStem(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        width = max(16, channels_out // 2)
+        self.width = width = max(16, channels_out // 2)
         self.patch = nn.Conv2d(16 * channels_in, width, 3, padding=1)
         self.block1 = ResidualBlock(width, width)
         self.down = nn.Conv2d(width, channels_out, 3, stride=2, padding=1)
@@ -125,8 +125,15 @@ class ImageStem(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, C_in, 8h, 8w) in [-1, 1] → (B, C_out, h, w)."""
-        x = self.block1(self.patch(F.pixel_unshuffle(pictures, 4)))
-        return self.block2(self.down(x))
+        return self.coarse(self.fine(pictures))
+
+    def fine(self, pictures: Tensor) -> Tensor:
+        """(B, C_in, 8h, 8w) in [-1, 1] → (B, width, 2h, 2w), the features half-way."""
+        return self.block1(self.patch(F.pixel_unshuffle(pictures, 4)))
+
+    def coarse(self, fine: Tensor) -> Tensor:
+        """(B, width, 2h, 2w) → (B, C_out, h, w)."""
+        return self.block2(self.down(fine))
 
 
 class TextProjection(nn.Module):

@@ -30,7 +30,7 @@ from ksgen_models.training.episodes import Episode, read_episodes, vocabulary
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.train_autoencoder import autoencoder_losses, make_pairs, set_statistics
 from ksgen_models.training.train_clip import ClipBatches, clip_losses
-from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses
+from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses, pointing_losses
 from ksgen_models.training.train_reader import ReaderBatches, held_out, reader_losses
 
 
@@ -40,7 +40,8 @@ class Recipe:
 
     Attributes:
         model: sizes.
-        autoencoder, reader, key_step, clip: the training runs, in this order.
+        autoencoder, reader, pointing, key_step, clip: the training runs, in this order; ``pointing`` is that of the
+            KIG's Skill Transformer alone, before image generator and Skill Transformer are trained together.
         crop: side of the autoencoder's training crops, in pixels.
         episodes: at most so many of the data set's episodes.
     """
@@ -52,11 +53,14 @@ class Recipe:
     reader: FitConfig = field(
         default_factory=lambda: FitConfig(steps=1600, batch=32, learning_rate=1e-3, averaging=0.99)
     )
+    pointing: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=2000, batch=16, learning_rate=1e-3, averaging=0.995)
+    )
     key_step: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=3900, batch=12, learning_rate=7e-4, averaging=0.998)
+        default_factory=lambda: FitConfig(steps=6000, batch=12, learning_rate=7e-4, averaging=0.998)
     )
     clip: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=4500, batch=4, learning_rate=7e-4, warmup=100, averaging=0.998)
+        default_factory=lambda: FitConfig(steps=9300, batch=4, learning_rate=7e-4, warmup=100, averaging=0.998)
     )
     crop: int = 128
     episodes: int | None = None
@@ -67,6 +71,7 @@ SMALL = Recipe(
     crop=64,
     autoencoder=FitConfig(steps=12, batch=4, warmup=2),
     reader=FitConfig(steps=6, batch=8, warmup=2),
+    pointing=FitConfig(steps=6, batch=2, warmup=2),
     key_step=FitConfig(steps=6, batch=2, warmup=2),
     clip=FitConfig(steps=6, batch=2, warmup=2),
 )
@@ -160,7 +165,11 @@ def _train_reader(recipe: Recipe, cache: Cache, out: Path, resume: bool) -> nn.M
 
 def _train_key_step(recipe: Recipe, cache: Cache, out: Path, resume: bool) -> nn.Module:
     batches = KeyStepBatches(cache, *_text(cache.texts))
-    return fit("key_step", KeyStepModel(recipe.model), batches, key_step_losses, recipe.key_step, out, resume=resume)
+    pointing = fit(
+        "pointing", KeyStepModel(recipe.model), batches, pointing_losses, recipe.pointing, out, resume=resume
+    )
+    pointing.requires_grad_(True)
+    return fit("key_step", pointing, batches, key_step_losses, recipe.key_step, out, resume=resume)
 
 
 def _train_clip(recipe: Recipe, cache: Cache, out: Path, resume: bool) -> nn.Module:

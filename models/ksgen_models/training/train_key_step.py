@@ -1,4 +1,8 @@
-"""Training of the KIG: image generator and Skill Transformer together, on all key-step images of a plan at once."""
+"""Training of the KIG: image generator and Skill Transformer together, on all key-step images of a plan at once.
+
+Two losses: flow matching on the images' latents, and the cross-entropy of the regions that the Skill Transformer says
+each step changes, with their overlap as in IVG Eq. 4.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,56 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ksgen_models.mini.key_step_model import IMAGE, KeyStepModel
+from ksgen_models.mini.autoencoder import FACTOR
+from ksgen_models.mini.key_step_model import CHANGE_SCALE, IMAGE, KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.sampling import SHIFT, noise_levels
+from ksgen_models.mini.skill_transformer import Skills
 from ksgen_models.training.cache import Cache
 from ksgen_models.training.fit import Losses
 
 NO_TEXT = 0.1
+CHANGED = 14 / 127.5
+"""A pixel changed when a channel differs by more than this, in [-1, 1]."""
+POINTING = 0.15
+"""Weight of the loss on the regions of change."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Single steps, each from the picture before it, for the Skill Transformer alone.
+
+    Attributes:
+        frame: (N, 3, 8h, 8w).
+        tokens, mask: (N, 1, L, D), (N, 1, L) bool.
+        change, motion: (N, 1, 2h, 2w), the share of each cell that the step changes, and that hands are in meanwhile.
+    """
+
+    frame: Tensor
+    tokens: Tensor
+    mask: Tensor
+    change: Tensor
+    motion: Tensor
 
 
 @dataclass(frozen=True)
 class KeyStepBatch:
-    """Attributes: target (B, S, C, s, s); real (B, S), 0 past the end of a plan; the rest as the model's."""
+    """Attributes: target (B, S, C, s, s); change (B, S, 2s, 2s), the share of each cell that the step changes; real
+    (B, S), 0 past the end of a plan; told (B,) bool, whether there is text; steps, others; the rest as the model's.
+    """
 
     target: Tensor
+    change: Tensor
+    told: Tensor
     real: Tensor
     frame: Tensor
     tokens: Tensor
     mask: Tensor
+    steps: Steps
 
 
 @dataclass(frozen=True)
@@ -45,11 +79,12 @@ class KeyStepBatches:
         """``number`` plans; some are cut short, so that every plan length is met."""
         chosen = [self._part(int(random.integers(len(self.cache.scene))), random) for _ in range(number)]
         longest = max(end - start for start, end, _ in chosen)
-        target, real, tokens, mask, frames = [], [], [], [], []
+        target, change, real, tokens, mask, frames = [], [], [], [], [], []
         for start, end, picture in chosen:
             steps = end - start
             indices = np.minimum(np.arange(1, longest + 1), steps)
             target.append(self.cache.key_latents[picture + indices])
+            change.append(changed(self.cache.pictures[picture : picture + steps + 1], longest))
             real.append(np.arange(longest) < steps)
             text = torch.from_numpy(self.cache.step_text[start + indices - 1])
             tokens.append(self.tokens[text])
@@ -58,10 +93,28 @@ class KeyStepBatches:
         with_text = torch.from_numpy(random.random(number) >= NO_TEXT)
         return KeyStepBatch(
             target=torch.from_numpy(np.stack(target)).float(),
+            change=torch.stack(change),
+            told=with_text,
             real=torch.from_numpy(np.stack(real)).float(),
             frame=picture_tensor(torch.from_numpy(np.stack(frames))),
             tokens=torch.stack(tokens).float(),
             mask=torch.stack(mask) & with_text[:, None, None],
+            steps=self._steps(random, number),
+        )
+
+    def _steps(self, random: np.random.Generator, number: int) -> Steps:
+        """Steps of demonstrations, which alone have hands."""
+        cache = self.cache
+        clips = random.integers(len(cache.clip_picture), size=number)
+        pictures = cache.clip_picture[clips]
+        text = torch.from_numpy(cache.clip_text[clips])
+        hands = torch.from_numpy(np.stack([cache.masks[clip, :, 0].max(0) for clip in clips])).float() / 255
+        return Steps(
+            frame=picture_tensor(torch.from_numpy(cache.pictures[pictures])),
+            tokens=self.tokens[text][:, None].float(),
+            mask=self.mask[text][:, None],
+            change=torch.stack([changed(cache.pictures[picture : picture + 2], 1) for picture in pictures]),
+            motion=F.avg_pool2d(hands, hands.shape[-1] // (CHANGE_SCALE * cache.latents.shape[-1]))[:, None],
         )
 
     def _part(self, episode: int, random: np.random.Generator) -> tuple[int, int, int]:
@@ -72,15 +125,67 @@ class KeyStepBatches:
         return int(start), int(end), int(self.cache.first_picture[episode])
 
 
+def changed(pictures: NDArray[np.uint8], length: int) -> Tensor:
+    """Where each of S steps changes the (S + 1, 8h, 8w, 3) pictures: (length, 2h, 2w) in [0, 1], 0 past the last."""
+    tensor = picture_tensor(torch.from_numpy(pictures))
+    different = ((tensor[1:] - tensor[:-1]).abs().amax(1) > CHANGED).float()
+    cells = F.avg_pool2d(different, FACTOR // 2 // CHANGE_SCALE)
+    return F.pad(cells, (0, 0, 0, 0, 0, length - len(cells)))
+
+
 def key_step_losses(model: nn.Module, batch: KeyStepBatch, noise: torch.Generator) -> Losses:
-    """Flow-matching loss over all steps; where the picture differs from the frame it counts more."""
+    """Flow-matching loss over all steps, where the picture differs from the frame more; plus that on the regions."""
     assert isinstance(model, KeyStepModel)
     target = batch.target
     level = noise_levels(len(target), SHIFT[IMAGE], noise)
     epsilon = torch.randn(target.shape, generator=noise)
     at = level[:, None, None, None, None]
-    velocity = model((1 - at) * target + at * epsilon, level, model.condition(batch.frame, batch.tokens, batch.mask))
+    condition = model.condition(batch.frame, batch.tokens, batch.mask)
+    velocity = model((1 - at) * target + at * epsilon, level, condition)
     squared = (velocity.float() - (epsilon - target)).square()
     weight = (0.1 + 0.9 * batch.real)[:, :, None, None, None]
     different = (target.abs().amax(2, keepdim=True) > 2.5).float()  # latents of what moved lie far from the mean
-    return {"loss": (squared * weight * (0.5 + 2.0 * different)).mean(), "flow": squared.mean().detach()}
+    flow = (squared * weight * (0.5 + 2.0 * different)).mean()
+    pointing = _pointing(model, condition.skills, batch)
+    return {
+        "loss": flow + POINTING * pointing.pop("loss"),
+        "flow": squared.mean().detach(),
+        **pointing,
+    }
+
+
+def pointing_losses(model: nn.Module, batch: KeyStepBatch, noise: torch.Generator) -> Losses:
+    """The loss on the regions alone, with which the Skill Transformer begins: it needs no image generator."""
+    assert isinstance(model, KeyStepModel)
+    return _pointing(model, model.skills(batch.frame, batch.tokens, batch.mask), batch)
+
+
+def _pointing(model: KeyStepModel, skills: Skills, batch: KeyStepBatch) -> Losses:
+    """Region of change of whole plans, region of change and of motion of single steps."""
+    there = (batch.real > 0) & batch.told[:, None]
+    plan = region_loss(skills.change[:, there], batch.change[there])
+    alone = model.skills(batch.steps.frame, batch.steps.tokens, batch.steps.mask)
+    change = region_loss(alone.change, batch.steps.change)
+    motion = region_loss(alone.motion, batch.steps.motion)
+    return {
+        "loss": plan + change + motion,
+        "plan": plan.detach(),
+        "change": change.detach(),
+        "motion": motion.detach(),
+    }
+
+
+def region_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy (summed over a picture, in hundreds) plus 1 − soft IoU (IVG Eq. 4).
+
+    Args:
+        logits: (layers, ..., h, w); every layer learns, as in Mask2Former.
+        truth: (..., h, w) in [0, 1].
+    """
+    if not truth.numel():
+        return logits.sum()
+    truth = truth.expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum((-2, -1)).mean() / 100
+    drawn = logits.sigmoid()
+    both = (drawn * truth).sum((-2, -1))
+    return entropy + 1 - (both / (drawn + truth - drawn * truth).sum((-2, -1)).clamp(min=1e-6)).mean()
