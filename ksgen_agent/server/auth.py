@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import zmq
 
 from ksgen_agent.server.keys import KeyFolder
+from ksgen_agent.server.logs import Throttle, fields
+from ksgen_agent.server.refusals import Refusals
 from ksgen_models.errors import AuthenticationFailed
 
 _DOMAIN = "ksgen"
@@ -17,9 +20,14 @@ _log = logging.getLogger("ksgen_agent.server")
 
 
 class OpenGate:
-    """No keys: whoever reaches the address is let in, and nobody has a name."""
+    """No keys: whoever reaches the address is let in, and nobody has a name.
 
-    refused = 0
+    Attributes:
+        refusals: by reason; none.
+    """
+
+    def __init__(self) -> None:
+        self.refusals: Counter[str] = Counter()
 
     def guard(self, socket: zmq.Socket[Any]) -> None:
         """Nothing to be done."""
@@ -27,6 +35,9 @@ class OpenGate:
     def owner(self, frames: Sequence[zmq.Frame]) -> str:
         """Nobody in particular."""
         return ""
+
+    def look(self) -> None:
+        """Nothing to be done."""
 
     def close(self) -> None:
         """Nothing to be done."""
@@ -40,6 +51,10 @@ class CurveGate:
         context: of the sockets to be guarded.
         folder: the keys.
 
+    Attributes:
+        refusals: how often somebody was turned away, by reason: ``no_key``, ``wrong_server_key``, ``unknown_key``,
+            ``revoked_key``.
+
     Raises:
         AuthenticationFailed: the server has no key of its own.
     """
@@ -50,7 +65,9 @@ class CurveGate:
         self._keys = KeyFolder(folder)
         self._doorman = KeyFolder(folder)  # for the authenticator's thread alone
         self._public, self._secret = self._keys.server_pair()
-        self.refused = 0
+        self.refusals: Counter[str] = Counter()
+        self._throttle = Throttle()
+        self._watched: list[Refusals] = []
         self._authenticator = ThreadAuthenticator(context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(domain=_DOMAIN, credentials_provider=self)
@@ -61,13 +78,14 @@ class CurveGate:
         socket.curve_publickey = self._public
         socket.curve_secretkey = self._secret
         socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN.encode())
+        self._watched.append(Refusals(socket, self.refusals))
 
     def callback(self, domain: str, key: bytes) -> bool:
         """Whether a key is let in; called by the authenticator's thread for each new connection."""
-        name = self._doorman.name_of(_text(key))
+        public = _text(key)
+        name = self._doorman.name_of(public)
         if name is None:
-            self.refused += 1
-            _log.warning("a connection with an unknown or revoked key was refused: %s", _text(key)[:40])
+            self._refuse(self._doorman, public, "a connection")
         return name is not None
 
     def owner(self, frames: Sequence[zmq.Frame]) -> str:
@@ -76,15 +94,34 @@ class CurveGate:
         Raises:
             AuthenticationFailed: its key was revoked meanwhile.
         """
-        name = self._keys.name_of(str(frames[-1].get("User-Id")))
+        public = str(frames[-1].get("User-Id"))
+        name = self._keys.name_of(public)
         if name is None:
-            self.refused += 1
+            self._refuse(self._keys, public, "a message", address=str(frames[-1].get("Peer-Address")))
             raise AuthenticationFailed("this key is not on the server's list any more; ask its keeper for a new one")
         return name
 
+    def look(self) -> None:
+        """Note the connections that were refused before anybody was asked about their key; to be called often."""
+        for watched in self._watched:
+            watched.look()
+
     def close(self) -> None:
-        """End the authenticator's thread."""
+        """End the authenticator's thread, and let go of the sockets."""
         self._authenticator.stop()
+        for watched in self._watched:
+            watched.close()
+
+    def _refuse(self, keys: KeyFolder, public: str, what: str, address: str | None = None) -> None:
+        """Count and log; with a revoked key, whose it was."""
+        client = keys.revoked_name(public)
+        reason = "revoked_key" if client else "unknown_key"
+        self.refusals[reason] += 1
+        held = self._throttle.admit(reason)
+        if held is not None:
+            sentence = f"{what} with {'a revoked' if client else 'an unknown'} key was refused"
+            more = fields(reason=reason, client=client, key=public[:40], address=address, held_back=held or None)
+            _log.warning(sentence, extra=more)
 
 
 def _text(key: bytes | str) -> str:

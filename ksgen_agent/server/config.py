@@ -52,6 +52,9 @@ class ServerConfig:
         silence_seconds: a worker that says nothing for so long is replaced.
         stop_seconds: a worker whose imaginer does not heed a cancellation for so long is replaced.
         drain_seconds: what running jobs get to finish on SIGTERM.
+        http_port, http_host: where ``/metrics`` and ``/healthz`` are; no port for nowhere, 0 for any free one. They
+            have no keys, and tell nothing of what jobs are about.
+        log_format: of the workers' logs, see `ksgen_agent.server.logs`.
 
     Raises:
         InvalidInput: it may not listen there, or a number makes no sense.
@@ -78,6 +81,9 @@ class ServerConfig:
     silence_seconds: float = 60.0
     stop_seconds: float = 10.0
     drain_seconds: float = 60.0
+    http_port: int | None = None
+    http_host: str = "127.0.0.1"
+    log_format: str = "text"
 
     def __post_init__(self) -> None:
         for name in ("workers", "jobs_per_worker", "queue", "queue_per_client", "attempts", "store_bytes"):
@@ -86,6 +92,8 @@ class ServerConfig:
         module, _, function = self.imaginer.partition(":")
         if not module or not function:
             raise InvalidInput(f'the imaginer is {self.imaginer!r}; name it as "module:function"')
+        if self.http_port is not None and not 0 <= self.http_port < 2**16:
+            raise InvalidInput(f"http_port is {self.http_port}; it must be in [0, 65535]")
         for address in filter(None, (self.address, self.publish)):
             check_reach(address, has_keys=self.keys is not None, insecure=self.insecure)
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 import zmq
 
-from ksgen_agent.server.buffers import Buffers
 from ksgen_agent.server.jobs import Job
+from ksgen_agent.server.logs import fields
+from ksgen_agent.server.outgoing import Outgoing
 from ksgen_agent.server.store import Store
 from ksgen_agent.wire import codec
 from ksgen_agent.wire.messages import Error
@@ -21,6 +22,7 @@ from ksgen_agent.wire.messages import Error
 _log = logging.getLogger("ksgen_agent.server")
 MOST_LISTENERS = 16  # connections that follow one job
 _ROUND = 4  # key steps sent to one connection before the others, and what came in meanwhile, have their turn
+_WORTH_MAPPING = 64 * 1024  # bytes; less is sooner read
 _STALL = 0.002  # seconds after which a connection that had no room is tried again
 
 
@@ -38,7 +40,7 @@ class Delivery:
         self._jobs: dict[int, Job] = {}
         self._waiting: dict[int, None] = {}  # jobs with something to send, in order
         self._replies: list[list[bytes]] = []
-        self._buffers = Buffers()
+        self._outgoing = Outgoing()
         self.sent = 0
 
     def follow(self, peer: bytes, job: Job, start: int) -> None:
@@ -80,6 +82,10 @@ class Delivery:
     def keys(self) -> Iterable[int]:
         """The jobs that somebody follows."""
         return self._jobs.keys()
+
+    def leaving(self) -> set[int]:
+        """The jobs whose files are still being read, by ZeroMQ."""
+        return self._outgoing.jobs()
 
     def tell(self, peer: bytes, header: bytes) -> None:
         """Have a message without body sent with the next `pump`, that is when what it says is in the store."""
@@ -123,17 +129,17 @@ class Delivery:
             self._socket.send(job.end)
             return False
         header, size = job.steps[step]
-        buffer = self._buffers.take(size)
+        mapped = size >= _WORTH_MAPPING and not self._outgoing.full()
         try:
-            body = self._store.read_step(job.key, step, buffer, size)
+            body = (self._store.map_step if mapped else self._store.read_step)(job.key, step, size)
         except OSError as exc:
-            _log.error("job=%s a finished key step cannot be read: %s", job.id, exc)
+            _log.error("a finished key step cannot be read", extra=fields(job=job.id, step=step, error=str(exc)))
             text = f"key step {step} was finished and cannot be read any more; submit the task again under a new id"
             self._socket.send(codec.encode(Error(job.id, "internal", text)))
             return False
         self._socket.send(header, zmq.SNDMORE)
-        tracker = self._socket.send(body, copy=False, track=True)
-        if tracker is not None:
-            self._buffers.lend(buffer, tracker)
+        tracker = self._socket.send(body, copy=False, track=mapped)
+        if mapped:
+            self._outgoing.note(job.key, tracker)
         self.sent += 1
         return True

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from ksgen_agent.frames import GREATEST_SIDE, GREATEST_TASK, LEAST_SIDE, check_task
 from ksgen_agent.server import work
 from ksgen_agent.server.config import ServerConfig
 from ksgen_agent.server.delivery import Delivery
 from ksgen_agent.server.jobs import FairQueue, Job
+from ksgen_agent.server.logs import fields
 from ksgen_agent.server.pool import WorkerPool
 from ksgen_agent.server.store import Store
 from ksgen_agent.wire import codec, failures
@@ -20,9 +24,14 @@ from ksgen_agent.wire import messages as wire
 from ksgen_agent.wire.blobs import view_bytes
 from ksgen_models.errors import InvalidFrame, KSGenError, ServerBusy
 
+if TYPE_CHECKING:
+    from ksgen_agent.server.metrics import Metrics
+
 _log = logging.getLogger("ksgen_agent.server")
 _SPARES = 16  # files lent to a job
 _SHORTEST_HINT, _LONGEST_HINT = 0.05, 60.0  # seconds
+_MOST_SHOWN = 64  # jobs named in the server's status
+_SHOWN_ID = 8  # characters: to tell jobs apart, not to fetch them by
 
 
 class Desk:
@@ -31,6 +40,8 @@ class Desk:
     Args:
         config, store, pool, delivery: of the server.
         publish: called with topic, header and body of what is broadcast.
+        metrics: told how long jobs and key steps took.
+        turned_away: connections that were refused, by reason, as the gate counts them.
     """
 
     def __init__(
@@ -40,9 +51,12 @@ class Desk:
         pool: WorkerPool,
         delivery: Delivery,
         publish: Callable[[str, bytes, bytes | memoryview], None] | None = None,
+        metrics: Metrics | None = None,
+        turned_away: Mapping[str, int] | None = None,
     ) -> None:
         self._config, self._store, self._pool, self._delivery = config, store, pool, delivery
-        self._publish = publish
+        self._publish, self._metrics = publish, metrics
+        self._turned_away = {} if turned_away is None else turned_away
         self._queue = FairQueue(config.queue, config.queue_per_client)
         self._open: dict[int, Job] = {}
         self._by_name: dict[tuple[str, str], Job] = {}
@@ -52,6 +66,8 @@ class Desk:
         self.draining = False
         self.imaginer: dict[str, Any] | None = None
         self.counts: dict[str, int] = dict.fromkeys(("accepted", "refused", "done", "failed", "cancelled", "steps"), 0)
+        self.refusals: Counter[str] = Counter()
+        self._spent = {"queued": 0.0, "running": 0.0}
         for job in store.unfinished():
             self._take_up(job)
             job.state = "queued"
@@ -69,14 +85,14 @@ class Desk:
             elif isinstance(message, wire.Cancel):
                 reply = self._cancel(owner, message.id)
             elif isinstance(message, wire.Status):
-                reply = self._job_status(owner, message.id) if message.id else self.server_status()
+                reply = self._job_status(owner, message.id) if message.id else self.server_status(owner)
             elif isinstance(message, wire.Ping):
                 reply = wire.Pong(message.number)
             else:
                 reply = self._spec()
         except KSGenError as exc:
-            self.counts["refused"] += 1
             reply = failures.to_message(getattr(message, "id", ""), exc)
+            self.count_refusal(reply.code)
         self._delivery.tell(peer, codec.encode(reply))
 
     def _submit(self, peer: bytes, owner: str, asked: wire.Submit, body: memoryview | None) -> Any:
@@ -105,11 +121,12 @@ class Desk:
         try:
             job = self._store.add(owner, share, asked, now, deadline, frame)
         except OSError as exc:
-            _log.error("the store cannot be written: %s", exc)
+            _log.error("the store cannot be written", extra=fields(job=asked.id, client=share, error=str(exc)))
             raise ServerBusy("the store cannot be written; try again later", retry_after=_LONGEST_HINT) from exc
         self._take_up(job)
         self._queue.put(share, job.key)
         self.counts["accepted"] += 1
+        _log.debug("a job is accepted", extra=fields(job=job.id, client=share, bytes=frame.nbytes))
         return job
 
     def _fetch(self, peer: bytes, owner: str, asked: wire.Fetch) -> Any:
@@ -131,12 +148,6 @@ class Desk:
         return self._status_of(job)
 
     def _spec(self) -> wire.Spec:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            package = version("ksgen-agent")
-        except PackageNotFoundError:
-            package = "unknown"
         limits = {
             "frame_bytes": self._config.most_frame_bytes,
             "frame_side": GREATEST_SIDE,
@@ -148,15 +159,24 @@ class Desk:
             "queue_per_client": self._config.queue_per_client,
             "job_seconds": int(self._config.longest_job),
         }
-        return wire.Spec(self._name, package, self.state, limits, self.imaginer)
+        return wire.Spec(self._name, _package_version(), self.state, limits, self.imaginer)
 
     @property
     def state(self) -> str:
         """``starting``, ``serving`` or ``draining``."""
         return "draining" if self.draining else "serving" if self.imaginer else "starting"
 
-    def server_status(self) -> wire.ServerStatus:
-        """How the server stands; everything that operations want to see."""
+    def count_refusal(self, code: str) -> None:
+        """Note that a message was answered with an error."""
+        self.counts["refused"] += 1
+        self.refusals[code] += 1
+
+    def server_status(self, owner: str = "") -> wire.ServerStatus:
+        """How the server stands; everything that operations want to see.
+
+        Args:
+            owner: whose jobs are named; with keys, those of others only count.
+        """
         running = sum(job.state == "running" for job in self._open.values())
         counts = self.counts | {
             "queued": len(self._queue),
@@ -165,7 +185,32 @@ class Desk:
             "steps_sent": self._delivery.sent,
             "workers_lost": self._pool.lost,
         }
-        return wire.ServerStatus(self.state, time.monotonic() - self._began, counts, self._pool.describe())
+        counts |= {f"refused/{code}": number for code, number in {**self.refusals, **self._turned_away}.items()}
+        uptime = time.monotonic() - self._began
+        return wire.ServerStatus(
+            self.state, uptime, counts, self._pool.describe(), self._shown(owner), dict(self._spent)
+        )
+
+    def _shown(self, owner: str) -> tuple[dict[str, Any], ...]:
+        """The oldest running, then the oldest waiting jobs of this owner."""
+        now = time.time()
+        jobs = [job for state in ("running", "queued") for job in islice(self._of(owner, state), _MOST_SHOWN)][
+            :_MOST_SHOWN
+        ]
+        return tuple(
+            {
+                "id": job.id[:_SHOWN_ID],
+                "client": job.share,
+                "state": job.state,
+                "steps": len(job.steps),
+                "seconds": max(now - (job.started or job.created), 0.0),
+                "worker": job.worker,
+            }
+            for job in jobs
+        )
+
+    def _of(self, owner: str, state: str) -> Iterator[Job]:
+        return (job for job in self._open.values() if job.owner == owner and job.state == state)
 
     # What workers say.
 
@@ -175,7 +220,7 @@ class Desk:
             return None
         if isinstance(message, work.Unready):
             error = failures.to_exception(codec.decode(body, wire.FROM_SERVER))
-            _log.error("a worker cannot start: %s", error)
+            _log.error("a worker cannot start", extra=fields(error=f"{type(error).__name__}: {error}"))
             return None if self._pool.was_ready else error
         if isinstance(message, work.Ready):
             self.imaginer = message.imaginer
@@ -198,9 +243,11 @@ class Desk:
         self._store.add_step(job.key, made.index, header, made.size)
         job.steps.append((header, made.size))
         self.counts["steps"] += 1
+        if self._metrics:
+            self._metrics.step_made(codec.decode(header, wire.FROM_SERVER))
         self._delivery.wake(job.key)
         if job.request.topic and self._publish:
-            body = self._store.read_step(job.key, made.index, bytearray(made.size), made.size)
+            body = self._store.read_step(job.key, made.index, made.size)
             self._publish(job.request.topic, header, body)
 
     # What time brings.
@@ -228,7 +275,7 @@ class Desk:
             job.state, job.started = "running", time.time()
             job.spares = self._store.lend_spares(_SPARES)
             self._store.update(job)
-            self._pool.assign(self._order(job))
+            job.worker = self._pool.assign(self._order(job))
 
     def busy(self) -> bool:
         """Whether a job is running."""
@@ -285,20 +332,23 @@ class Desk:
         job.attempts += 1
         if job.attempts >= self._config.attempts:
             text = f"{job.attempts} workers died while on this task; it is given up. The server's log says how"
-            self._end(job, "failed", codec.encode(wire.Error(job.id, "worker_lost", text)))
+            self._end_with(job, "failed", "worker_lost", text)
             return
-        _log.warning("job=%s lost its worker and runs again", job.id)
-        job.state, job.started = "queued", 0.0
+        more = fields(job=job.id, client=job.share, worker=job.worker, steps=len(job.steps), attempts=job.attempts)
+        _log.warning("a job lost its worker and runs again", extra=more)
+        job.state, job.started, job.worker = "queued", 0.0, 0
         self._store.update(job)
         self._queue.put(job.share, job.key, first=True)
 
     def _end_stopped(self, job: Job) -> None:
         if job.stop == "timeout":
             text = f"the job was not done {job.deadline - job.created:g} s after it was accepted; allow more time"
-            self._end(job, "failed", codec.encode(wire.Error(job.id, "timeout", text)))
+            self._end_with(job, "failed", "timeout", text)
         else:
-            text = "the imagination was cancelled"
-            self._end(job, "cancelled", codec.encode(wire.Error(job.id, "cancelled", text)))
+            self._end_with(job, "cancelled", "cancelled", "the imagination was cancelled")
+
+    def _end_with(self, job: Job, state: str, code: str, text: str) -> None:
+        self._end(job, state, codec.encode(wire.Error(job.id, code, text, timings=job.timings(time.time()))))
 
     def _end(self, job: Job, state: str, end: bytes) -> None:
         job.state, job.end, job.finished = state, end, time.time()
@@ -314,10 +364,17 @@ class Desk:
         self._delivery.wake(job.key)
         if job.request.topic and self._publish:
             self._publish(job.request.topic, end, b"")
-        _log.info("job=%s owner=%s state=%s steps=%d", job.id, job.owner or "-", state, len(job.steps))
+        timings = job.timings(job.finished)
+        for name, seconds in timings.items():
+            self._spent[name] += seconds
+        if self._metrics:
+            self._metrics.job_ended(state, timings)
+        code = codec.decode(end, wire.FROM_SERVER).code if state == "failed" else None
+        who = {"job": job.id, "client": job.share, "worker": job.worker or None}
+        _log.info("a job ended", extra=fields(**who, state=state, code=code, steps=len(job.steps), **timings))
 
     def _forget(self) -> int:
-        return self._store.forget(time.time(), set(self._delivery.keys()))
+        return self._store.forget(time.time(), set(self._delivery.keys()), self._delivery.leaving())
 
     def _hint(self) -> float:
         slots = self._config.workers * self._config.jobs_per_worker
@@ -339,6 +396,16 @@ class Desk:
             if len(blob.shape) != 3 or blob.shape[2] != 3 or min(sides) < LEAST_SIDE or max(sides) > GREATEST_SIDE:
                 raise InvalidFrame(f"the frame has shape {blob.shape}; send (H, W, 3) of sides 32 to {GREATEST_SIDE}")
         return view_bytes(blob, body)
+
+
+@cache
+def _package_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ksgen-agent")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _same_request(first: wire.Submit, second: wire.Submit) -> bool:

@@ -25,6 +25,7 @@ class Job:
         stop: why it is being stopped (``cancelled`` or ``timeout``); empty if it is not.
         stop_by: when a worker that does not heed this is killed.
         spares: files that its worker may overwrite instead of making new ones.
+        worker: number of the worker that has it, or had it last; 0 for none.
     """
 
     key: int
@@ -42,6 +43,7 @@ class Job:
     stop: str = ""
     stop_by: float = 0.0
     spares: tuple[str, ...] = ()
+    worker: int = 0
 
     @property
     def id(self) -> str:

@@ -1,7 +1,8 @@
 """The server's keys: its own CURVE pair, and the list of the clients that it lets in.
 
 The folder holds ``server.json`` (the server's pair, mode 600) and ``clients.json``: name, public key and date of each
-client. The list is looked at again whenever its file has changed, so adding and revoking work while the server runs.
+client, and the same of those that were revoked, so that the log can say whose key was tried. The list is looked at
+again whenever its file has changed, so adding and revoking work while the server runs.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class KeyFolder:
         self.folder = Path(folder)
         self._stamp: tuple[int, ...] | None = None
         self._names: dict[str, str] = {}
+        self._revoked: dict[str, str] = {}
 
     def exists(self) -> bool:
         """Whether there is a server key."""
@@ -86,7 +88,7 @@ class KeyFolder:
             public, secret = (key.decode() for key in zmq.curve_keypair())
             key = ClientKey(name, public, secret, self.server_pair()[0].decode())
             key.write(file)
-            self._write([*clients, Client(name, public, time.strftime("%Y-%m-%d"))])
+            self._write([*clients, Client(name, public, time.strftime("%Y-%m-%d"))], self._read("revoked"))
         return key
 
     def revoke(self, name: str) -> None:
@@ -97,11 +99,11 @@ class KeyFolder:
         """
         with _Locked(self.folder):
             clients = self.clients()
-            left = [client for client in clients if client.name != name]
-            if len(left) == len(clients):
+            gone = [client for client in clients if client.name == name]
+            if not gone:
                 known = ", ".join(client.name for client in clients) or "none"
                 raise InvalidInput(f'there is no key "{name}"; there are: {known}')
-            self._write(left)
+            self._write([client for client in clients if client.name != name], [*self._read("revoked"), *gone])
 
     def clients(self) -> list[Client]:
         """The allow-list.
@@ -109,12 +111,15 @@ class KeyFolder:
         Raises:
             AuthenticationFailed: its file is damaged.
         """
+        return self._read("clients")
+
+    def _read(self, part: str) -> list[Client]:
         try:
-            records = json.loads(self._clients_file.read_text("utf-8"))["clients"]
+            records = json.loads(self._clients_file.read_text("utf-8")).get(part, [])
             return [Client(item["name"], item["public"], item["created"]) for item in records]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             raise AuthenticationFailed(f"{self._clients_file} is damaged ({exc!r}); nobody is let in") from exc
 
     def name_of(self, public: str) -> str | None:
@@ -127,11 +132,16 @@ class KeyFolder:
         if stamp != self._stamp:
             try:
                 self._names = {client.public: client.name for client in self.clients()}
+                self._revoked = {client.public: client.name for client in self._read("revoked")}
             except AuthenticationFailed as exc:
                 _log.error("%s", exc)
                 self._names = {}
             self._stamp = stamp
         return self._names.get(public)
+
+    def revoked_name(self, public: str) -> str | None:
+        """Name of the client whose key this was before it was revoked, as of the last `name_of`."""
+        return self._revoked.get(public)
 
     @property
     def _server_file(self) -> Path:
@@ -147,11 +157,11 @@ class KeyFolder:
         public, secret = (key.decode() for key in zmq.curve_keypair())
         write_private(self._server_file, json.dumps({"public": public, "secret": secret}, indent=1) + "\n")
 
-    def _write(self, clients: list[Client]) -> None:
-        records = [vars(client) for client in clients]
+    def _write(self, clients: list[Client], revoked: list[Client]) -> None:
+        records = {"clients": [vars(client) for client in clients], "revoked": [vars(client) for client in revoked]}
         partial = self._clients_file.with_suffix(f".{os.getpid()}.part")
         partial.unlink(missing_ok=True)
-        write_private(partial, json.dumps({"clients": records}, indent=1) + "\n")
+        write_private(partial, json.dumps(records, indent=1) + "\n")
         partial.replace(self._clients_file)
 
 

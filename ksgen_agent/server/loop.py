@@ -15,6 +15,9 @@ from ksgen_agent.server.auth import CurveGate, OpenGate
 from ksgen_agent.server.config import ServerConfig
 from ksgen_agent.server.delivery import Delivery
 from ksgen_agent.server.desk import Desk
+from ksgen_agent.server.health import HealthServer
+from ksgen_agent.server.logs import Throttle, fields
+from ksgen_agent.server.metrics import Metrics
 from ksgen_agent.server.pool import WorkerPool
 from ksgen_agent.server.store import Store
 from ksgen_agent.wire import codec, failures
@@ -23,6 +26,7 @@ from ksgen_models.errors import AuthenticationFailed, InvalidInput, ProtocolErro
 
 _log = logging.getLogger("ksgen_agent.server")
 _TICK = 0.1  # seconds between two looks at deadlines and workers
+_REPORT = 0.5  # seconds between two looks at how the server stands, for those who ask over HTTP
 _BURST = 64  # messages taken from one socket before the others have their turn
 _LAST_WORDS = 5000  # milliseconds for what was sent last to leave after a drain
 _WAITING_IN, _WAITING_OUT = 8, 64  # messages that a connection may have waiting, in and out
@@ -51,7 +55,9 @@ class Server:
         self._pool: WorkerPool | None = None
         self._drain_by: float | None = None
         self._stopped = False
-        self._complained = 0.0
+        self._throttle = Throttle()
+        self._health: HealthServer | None = None
+        self._next_report = 0.0
         try:
             self._gate = CurveGate(self._context, config.keys) if config.keys else OpenGate()
             self._clients = self._listen(zmq.ROUTER, config.address)
@@ -64,7 +70,12 @@ class Server:
             self._pool = WorkerPool(config, self._workers, endpoint)
             self._delivery = Delivery(self._clients, self._store)
             publish = self._broadcast if self._publisher else None
-            self._desk = Desk(config, self._store, self._pool, self._delivery, publish)
+            metrics = Metrics(config) if config.http_port is not None else None
+            self._desk = Desk(
+                config, self._store, self._pool, self._delivery, publish, metrics, turned_away=self._gate.refusals
+            )
+            if metrics:
+                self._health = HealthServer(config, metrics)
         except BaseException:
             self.close()
             raise
@@ -78,6 +89,11 @@ class Server:
     def publish_address(self) -> str | None:
         """Where subscribers connect to."""
         return _endpoint(self._publisher) if self._publisher else None
+
+    @property
+    def http_address(self) -> str | None:
+        """Where ``/metrics`` and ``/healthz`` are."""
+        return self._health.address if self._health else None
 
     def drain(self) -> None:
         """Take no more jobs, let the running ones finish, then end; a second call ends at once.
@@ -113,6 +129,7 @@ class Server:
                     next_tick = now + _TICK
                     self._desk.draining = self._drain_by is not None
                     self._desk.tick()
+                    self._report(now)
                 self._desk.assign()
                 self._store.commit()
                 wait = self._delivery.pump()
@@ -121,6 +138,8 @@ class Server:
 
     def close(self) -> None:
         """End the workers and release sockets and store; `run` does so itself."""
+        if self._health:
+            self._health.close()
         if self._pool:
             self._pool.close()
         if self._gate:
@@ -134,6 +153,13 @@ class Server:
             return True
         finished = idle and not self._desk.busy()
         return self._desk.draining and (finished or time.monotonic() > (self._drain_by or 0))
+
+    def _report(self, now: float) -> None:
+        """Note who was turned away, and give whoever asks over HTTP something to see."""
+        self._gate.look()  # type: ignore[union-attr]
+        if self._health and now >= self._next_report:
+            self._next_report = now + _REPORT
+            self._health.note(self._desk.server_status())
 
     def _hear_workers(self) -> None:
         for _ in range(_BURST):
@@ -169,10 +195,11 @@ class Server:
             self._desk.answer(peer, owner, message, body)
 
     def _refuse(self, peer: bytes, error: wire.Error) -> None:
-        self._desk.counts["refused"] += 1
-        if time.monotonic() - self._complained > 1:  # a flood of bad messages must not flood the log
-            self._complained = time.monotonic()
-            _log.warning("a message was refused: %s: %s", error.code, error.message)
+        self._desk.count_refusal(error.code)
+        held = None if error.code == "authentication" else self._throttle.admit(error.code)  # the gate logs those
+        if held is not None:
+            more = fields(code=error.code, why=error.message, job=error.id or None, held_back=held or None)
+            _log.warning("a message was refused", extra=more)
         self._delivery.tell(peer, codec.encode(error))
 
     def _listen(self, kind: int, address: str) -> zmq.Socket[Any]:

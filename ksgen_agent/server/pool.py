@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ import zmq
 
 from ksgen_agent.server import work
 from ksgen_agent.server.config import ServerConfig
+from ksgen_agent.server.logs import fields
 from ksgen_agent.wire import codec
 
 _log = logging.getLogger("ksgen_agent.server")
@@ -68,7 +70,7 @@ class WorkerPool:
         for worker in list(self._workers.values()):
             limit = self._config.silence_seconds if worker.ready else self._config.start_seconds
             if now - worker.heard > limit:
-                _log.error("worker=%d says nothing for %g s and is killed", worker.number, limit)
+                _log.error("a worker says nothing and is killed", extra=fields(worker=worker.number, silent=limit))
                 worker.process.kill()
                 worker.process.wait()
             if worker.process.poll() is not None:
@@ -87,16 +89,17 @@ class WorkerPool:
         if isinstance(message, work.Ready):
             worker.ready = self.was_ready = True
             self._pause[worker.place] = _FIRST_PAUSE
-            _log.info("worker=%d pid=%d ready after %.1f s", worker.number, worker.process.pid, now - worker.began)
+            _log.info("a worker is ready", extra=_facts(worker, seconds=now - worker.began))
         elif isinstance(message, work.Idle | work.Finished | work.Failed):
             worker.slots[peer] = None
         return True
 
-    def assign(self, run: work.Run) -> None:
-        """Hand a job to an idle slot; `idle` must have said that there is one."""
+    def assign(self, run: work.Run) -> int:
+        """Hand a job to an idle slot and return its worker's number; `idle` must have said that there is one."""
         worker, slot = next(self._idle())
         worker.slots[slot] = run.key
         self._socket.send_multipart([slot, codec.encode(run)])
+        return worker.number
 
     def idle(self) -> bool:
         """Whether some slot waits for a job."""
@@ -110,7 +113,7 @@ class WorkerPool:
     def kill(self, key: int) -> None:
         """End the worker that has this job; `tend` finds it dead."""
         if worker := self._worker_of(key):
-            _log.warning("worker=%d does not stop and is killed", worker.number)
+            _log.warning("a worker does not stop and is killed", extra=_facts(worker))
             worker.process.kill()
 
     def close(self) -> None:
@@ -126,6 +129,7 @@ class WorkerPool:
 
     def describe(self) -> tuple[dict[str, Any], ...]:
         """Each worker as plain data, for `ServerStatus`."""
+        now = time.monotonic()
         return tuple(
             {
                 "number": worker.number,
@@ -133,6 +137,8 @@ class WorkerPool:
                 "state": ("busy" if worker.jobs() else "ready") if worker.ready else "starting",
                 "device": self._device(worker.place) or "",
                 "jobs": len(worker.jobs()),
+                "uptime": max(now - worker.began, 0.0),
+                "memory": resident_bytes(worker.process.pid),
             }
             for worker in self._workers.values()
         )
@@ -152,12 +158,13 @@ class WorkerPool:
         if device := self._device(place):
             options["device"] = device
         arguments = [self._endpoint, str(self._started), self._config.imaginer, json.dumps(options)]
-        command = [sys.executable, "-m", "ksgen_agent.server.worker", *arguments, str(self._config.jobs_per_worker)]
+        arguments += [str(self._config.jobs_per_worker), self._config.log_format]
+        command = [sys.executable, "-m", "ksgen_agent.server.worker", *arguments]
         # The worker finds the modules that this process finds, a user's own imaginer among them.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
         process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
-        self._workers[self._started] = Worker(self._started, place, process, began=now, heard=now)
-        _log.info("worker=%d pid=%d started", self._started, process.pid)
+        worker = self._workers[self._started] = Worker(self._started, place, process, began=now, heard=now)
+        _log.info("a worker is started", extra=_facts(worker, device=self._device(place)))
 
     def _bury(self, worker: Worker, now: float) -> list[int]:
         del self._workers[worker.number]
@@ -169,9 +176,22 @@ class WorkerPool:
             self._pause[worker.place] = min(pause * 2, _LONGEST_PAUSE)
         self._due[worker.place] = now if worker.ready else now + pause
         code = worker.process.returncode
-        _log.error("worker=%d pid=%d died with code %s; it is replaced", worker.number, worker.process.pid, code)
+        _log.error("a worker died and is replaced", extra=_facts(worker, code=code, jobs=len(worker.jobs())))
         return worker.jobs()
 
     def _device(self, place: int) -> str | None:
         devices = self._config.devices
         return devices[place % len(devices)] if devices else None
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process really has; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _facts(worker: Worker, **more: Any) -> dict[str, Any]:
+    return fields(worker=worker.number, pid=worker.process.pid, **more)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import sqlite3
 from collections import deque
+from collections.abc import Set
 from pathlib import Path
 
 from ksgen_agent.server.jobs import Job
@@ -24,6 +26,8 @@ from ksgen_models.errors import DatasetError
 
 SCHEMA_VERSION = 1
 _SPARES = 128
+_ROOM = 64 * 2**20  # bytes
+_SOME_OLDER = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished > 0 AND finished <= ?)"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
     key INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, share TEXT NOT NULL, state TEXT NOT NULL,
@@ -54,6 +58,7 @@ class Store:
         self._files = folder / "files"
         self._prefix = f"{self._files}{os.sep}"
         self._spares: deque[str] = deque()
+        self._frame_spares: deque[str] = deque()
         try:
             self._files.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -66,7 +71,7 @@ class Store:
             raise DatasetError(f"another server uses the store {folder}; stop it or name another with --store") from exc
         self._database = _open_database(folder / "jobs.sqlite")
         self._next_key = self._number("SELECT COALESCE(MAX(key), 0) FROM jobs") + 1
-        self.bytes = self._number("SELECT COALESCE(SUM(bytes), 0) FROM jobs")
+        self.bytes = self._number(f"SELECT {_sum('jobs')} + {_sum('steps')}")
         self._sweep()
 
     def add(self, owner: str, share: str, request: object, created: float, deadline: float, frame: memoryview) -> Job:
@@ -77,8 +82,17 @@ class Store:
         """
         key = self._next_key
         self._next_key += 1
-        with open(self.frame_path(key), "wb", buffering=0) as file:
-            file.write(frame)
+        path = f"{self._prefix}{key}.frame"
+        if self._frame_spares:
+            os.rename(self._frame_spares.popleft(), path)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            written = os.write(handle, frame)
+            os.truncate(handle, written)
+        finally:
+            os.close(handle)
+        if written != frame.nbytes:
+            raise OSError(f"{path} took {written} of {frame.nbytes} bytes; the disk is full")
         header = codec.encode(request)
         self._database.execute(
             "INSERT INTO jobs VALUES (?, ?, ?, ?, 'queued', ?, x'', ?, 0, 0, ?, 0, ?)",
@@ -116,48 +130,76 @@ class Store:
     def add_step(self, key: int, step: int, header: bytes, size: int) -> None:
         """Note that a worker has written the body of a key step."""
         self._database.execute("INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?)", (key, step, header, size))
-        self._database.execute("UPDATE jobs SET bytes = bytes + ? WHERE key = ?", (size, key))
         self.bytes += size
 
-    def read_step(self, key: int, step: int, buffer: bytearray, size: int) -> memoryview:
-        """Read the body of a finished key step, ``size`` bytes, into a buffer; returns the part of it that is used.
+    def read_step(self, key: int, step: int, size: int) -> bytes:
+        """The body of a finished key step, ``size`` bytes.
 
         Raises:
             OSError: its file is gone or cut short.
         """
-        path = f"{self._prefix}{key}.{step}"
-        body = memoryview(buffer)[:size]
-        with open(path, "rb", buffering=0) as file:
-            if file.readinto(body) != size:
-                raise OSError(f"{path} is cut short")
-        return body
+        handle = self._open_step(key, step, size)
+        try:
+            return os.pread(handle, size, 0)
+        finally:
+            os.close(handle)
+
+    def map_step(self, key: int, step: int, size: int) -> mmap.mmap:
+        """The body of a finished key step where it lies, without reading it; ``size`` must not be 0.
+
+        Until the map is gone, `forget` is to be told that the job is leaving.
+
+        Raises:
+            OSError: its file is gone or cut short, or no more files may be open.
+        """
+        handle = self._open_step(key, step, size)
+        try:
+            return mmap.mmap(handle, size, access=mmap.ACCESS_READ)
+        finally:
+            os.close(handle)
 
     def commit(self) -> None:
         """Make what was written since the last call survive the process."""
         if self._database.in_transaction:
             self._database.commit()
 
-    def forget(self, now: float, keep: set[int]) -> int:
-        """Drop finished jobs beyond the limits, oldest first, except ``keep``; how many were dropped."""
-        dropped = 0
+    def forget(self, now: float, keep: set[int], leaving: Set[int] = frozenset()) -> int:
+        """Drop finished jobs beyond the limits, oldest first, except ``keep``; how many were dropped.
+
+        What is dropped for its size makes room for a while, so that this is not done for each job anew.
+
+        Args:
+            now: wall-clock seconds.
+            keep: jobs that stay whatever the limits.
+            leaving: jobs whose files are still being read, so that they are deleted instead of overwritten later.
+        """
+        if self.bytes <= self._most_bytes and not self._number(_SOME_OLDER, now - self._most_seconds):
+            return 0
+        target = self._most_bytes
+        if self.bytes > target:
+            target -= min(target // 20, _ROOM)
         rows = self._database.execute(
             "SELECT key, bytes, finished FROM jobs WHERE finished > 0 ORDER BY finished LIMIT 200"
         ).fetchall()
+        files: list[tuple[str, bool]] = []
+        dropped: list[tuple[int]] = []
         for key, size, finished in rows:
-            if self.bytes <= self._most_bytes and finished > now - self._most_seconds:
+            if self.bytes <= target and finished > now - self._most_seconds:
                 break
             if key in keep:
                 continue
-            steps = self._database.execute("SELECT step FROM steps WHERE job = ?", (key,)).fetchall()
-            self._database.execute("DELETE FROM steps WHERE job = ?", (key,))
-            self._database.execute("DELETE FROM jobs WHERE key = ?", (key,))
-            self._database.commit()  # before the files go: a killed server must not remember what is no more
-            for (step,) in steps:
-                self._discard(self.step_path(key, step))
-            self.frame_path(key).unlink(missing_ok=True)
-            self.bytes -= size
-            dropped += 1
-        return dropped
+            steps = self._database.execute("SELECT step, bytes FROM steps WHERE job = ?", (key,)).fetchall()
+            files += [(f"{self._prefix}{key}.{step}", key in leaving) for step, _ in steps]
+            self.bytes -= size + sum(step_size for _, step_size in steps)
+            dropped.append((key,))
+        self._database.executemany("DELETE FROM steps WHERE job = ?", dropped)
+        self._database.executemany("DELETE FROM jobs WHERE key = ?", dropped)
+        self.commit()  # before the files go: a killed server must not remember what is no more
+        for path, in_use in files:
+            self._discard(path, None if in_use else self._spares)
+        for (key,) in dropped:
+            self._discard(f"{self._prefix}{key}.frame", self._frame_spares)
+        return len(dropped)
 
     def full(self) -> bool:
         """Whether what may not be forgotten fills the store."""
@@ -185,6 +227,14 @@ class Store:
         self._database.close()
         os.close(self._lock)
 
+    def _open_step(self, key: int, step: int, size: int) -> int:
+        path = f"{self._prefix}{key}.{step}"
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if os.fstat(handle).st_size >= size:
+            return handle
+        os.close(handle)
+        raise OSError(f"{path} is cut short")
+
     def _to_job(self, row: tuple) -> Job:
         key, owner, share, state, request, end, created, started, finished, deadline, attempts = row
         steps = self._database.execute("SELECT header, bytes FROM steps WHERE job = ? ORDER BY step", (key,)).fetchall()
@@ -203,14 +253,14 @@ class Store:
             end=end,
         )
 
-    def _discard(self, path: Path) -> None:
+    def _discard(self, path: str, spares: deque[str] | None) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if len(self._spares) >= _SPARES:
-                path.unlink()
+            if spares is None or len(spares) >= _SPARES:
+                os.unlink(path)
                 return
-            spare = path.with_name(f"spare.{path.name}")
-            path.rename(spare)
-            self._spares.append(str(spare))
+            spare = f"{self._prefix}spare.{path[len(self._prefix) :]}"
+            os.rename(path, spare)
+            spares.append(spare)
 
     def _sweep(self) -> None:
         """Delete the files that no row speaks of: what a killed server or worker left half done."""
@@ -220,8 +270,12 @@ class Store:
             if path.name not in frames and path.name not in steps:
                 path.unlink(missing_ok=True)
 
-    def _number(self, query: str) -> int:
-        return int(self._database.execute(query).fetchone()[0])
+    def _number(self, query: str, *values: float) -> int:
+        return int(self._database.execute(query, values).fetchone()[0])
+
+
+def _sum(table: str) -> str:
+    return f"(SELECT COALESCE(SUM(bytes), 0) FROM {table})"
 
 
 def _open_database(path: Path) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ksgen_agent.imaginer import Imaginer, StreamEnd
 from ksgen_agent.server import work
 from ksgen_agent.server.factories import make_imaginer
+from ksgen_agent.server.logs import fields, set_up
 from ksgen_agent.wire import codec, failures
 from ksgen_agent.wire.blobs import view_array, view_bytes
 from ksgen_agent.wire.key_steps import pack_key_step, pack_plan
@@ -40,10 +41,11 @@ def main(arguments: list[str]) -> None:
     """Serve until the server goes away.
 
     Args:
-        arguments: endpoint, number of this worker, factory path, its options as JSON, number of job slots.
+        arguments: endpoint, number of this worker, factory path, its options as JSON, number of job slots, format of
+            the log.
     """
-    endpoint, number, factory, options, slots = arguments
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    endpoint, number, factory, options, slots, log_format = arguments
+    set_up(log_format)
     for ignored in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group, and the server decides
         signal.signal(ignored, signal.SIG_IGN)
     threading.Thread(target=_end_with_server, daemon=True).start()
@@ -103,18 +105,21 @@ def _work(context: zmq.Context[Any], endpoint: str, name: str, imaginer: Imagine
         while True:
             run = codec.decode(socket.recv(), work.FROM_SERVER)
             stop = stops.open(run.key)
+            began = time.perf_counter()
             try:
                 done = _imagine(imaginer, run, stop, takes_cancel, socket.send_multipart)
                 reply = [codec.encode(work.Finished(run.key)), done]
             except Exception as exc:
                 if not isinstance(exc, KSGenError):
-                    _log.exception("job=%s the imaginer failed", run.id)
-                reply = [codec.encode(work.Failed(run.key)), codec.encode(failures.to_message(run.id, exc))]
+                    _log.exception("the imaginer failed", extra=fields(job=run.id, slot=name))
+                timings = {"queued": run.queued, "running": time.perf_counter() - began}
+                error = replace(failures.to_message(run.id, exc), timings=timings)
+                reply = [codec.encode(work.Failed(run.key)), codec.encode(error)]
             finally:
                 stops.close(run.key)
             socket.send_multipart(reply)
     except BaseException:
-        _log.exception("slot=%s the worker ends", name)
+        _log.exception("the worker ends", extra=fields(slot=name))
         os._exit(4)  # the server starts another and has the job run again
 
 
@@ -126,7 +131,7 @@ def _imagine(
     send: Callable[[list[bytes]], Any],
 ) -> bytes:
     """Imagine one job, announcing each key step; returns the header of its `Done`."""
-    began = time.perf_counter()
+    began = last = time.perf_counter()
     more = {"cancel": stop} if takes_cancel else {}
     stream = imaginer.imagine_stream(
         _load_frame(run), run.task, seed=run.seed, allow_out_of_domain=run.allow_out_of_domain, **more
@@ -146,9 +151,11 @@ def _imagine(
             if step.index != len(sentences):
                 raise ProtocolError(f"the imaginer's key step {len(sentences)} says that it is number {step.index}")
             sentences.append(step.description)
+            now = time.perf_counter()
             if step.index >= run.have:
-                timings = {"queued": run.queued, "since_start": time.perf_counter() - began}
+                timings = {"queued": run.queued, "since_start": now - began, "imagining": now - last}
                 send(_store_step(run, step, spares, timings))
+            last = time.perf_counter()
     finally:
         stream.close()
     seconds = dict(end.timings) if end else {}

@@ -156,7 +156,7 @@ class Step:
     """Server: a key step is done. The body holds its arrays; see `ksgen_agent.wire.key_steps` for their names.
 
     Attributes:
-        timings: seconds by stage in the server: ``queued``, ``since_start``, ``packing``.
+        timings: seconds by stage in the server: ``queued``, ``since_start``, ``imagining``, ``packing``.
     """
 
     TYPE: ClassVar = "step"
@@ -197,6 +197,7 @@ class Error:
         message: what was wrong, and what to do.
         details: by code: ``retry_after`` (busy), ``score`` and ``threshold`` (low_confidence), ``task`` and
             ``nearest`` (unknown_task).
+        timings: of a job that ended so, seconds: ``queued``, ``running``.
     """
 
     TYPE: ClassVar = "error"
@@ -204,6 +205,7 @@ class Error:
     code: str = required(text(40))
     message: str = required(text(8000))
     details: dict[str, Any] = optional(plain_map, {})
+    timings: dict[str, float] = optional(_timings, {})
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,12 @@ class ServerStatus:
     Attributes:
         state: as in `Spec`.
         uptime: seconds.
-        counts: whole numbers by name: jobs by state, queue, bytes stored, messages refused, workers restarted, …
-        workers: for each worker ``number``, ``pid``, ``state``, ``device``, ``jobs``.
+        counts: whole numbers by name: jobs by state, queue, bytes stored, workers lost, messages and connections
+            refused (``refused/<code>``), …
+        workers: for each worker ``number``, ``pid``, ``state``, ``device``, ``jobs``, ``uptime``, ``memory``.
+        jobs: those under way and the next ones to be, as far as the client may see them: the first characters of its
+            ``id``, ``client``, ``state``, ``steps``, ``seconds``, ``worker``.
+        timings: seconds that all jobs that have ended took together: ``queued``, ``running``.
     """
 
     TYPE: ClassVar = "server"
@@ -222,6 +228,8 @@ class ServerStatus:
     uptime: float = required(_seconds)
     counts: dict[str, int] = required(mapping(whole(0, 2**63 - 1), 100))
     workers: tuple[dict[str, Any], ...] = required(listing(plain_map, 1024))
+    jobs: tuple[dict[str, Any], ...] = optional(listing(plain_map, 256), ())
+    timings: dict[str, float] = optional(_timings, {})
 
 
 @dataclass(frozen=True)

@@ -93,3 +93,40 @@ def _image_mode_seconds(clip, networks: str) -> float:
         for frame in clip:
             landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=frame))
         return time.perf_counter() - started
+
+
+@app.command("serve")
+def serve(
+    quick: Annotated[bool, typer.Option("--quick", help="A little of everything, in minutes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON instead of the table.")] = False,
+    part: Annotated[
+        list[str] | None, typer.Option("--part", help="Only this; again for each further one. See docs/server.md.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.05, help="Of mixed load; 60 by itself.")] = None,
+) -> None:
+    """Measure the subgoal server next to bare sockets and to other kinds of servers, and try to break it.
+
+    The whole takes about an hour and a half, an hour of it mixed load. Exit code 1 if something is not reached.
+    """
+    import tempfile
+    from dataclasses import asdict, replace
+
+    from ksgen_launch.serving_bench.table import PARTS, QUICK, Scale, measure, print_rows
+    from ksgen_models.errors import InvalidInput
+
+    parts = tuple(part or PARTS)
+    if unknown := set(parts) - set(PARTS):
+        raise InvalidInput(f"there is no part {sorted(unknown)[0]!r}; choose from: {', '.join(PARTS)}")
+    scale = QUICK if quick else Scale()
+    if minutes is not None:
+        scale = replace(scale, soak_minutes=minutes)
+    with tempfile.TemporaryDirectory(prefix="ksgen-bench-") as folder:
+        rows = measure(Path(folder), scale, parts)
+        if as_json:
+            found = [asdict(row) for row in rows]
+            typer.echo(json.dumps(found, indent=1))
+            reached = all(row["reached"] for row in found)
+        else:
+            reached = print_rows(rows)
+    if not reached:
+        raise typer.Exit(1)

@@ -40,19 +40,31 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option("--drain-seconds", min=0.0, help="What running jobs get to finish on SIGTERM.")
     ] = 60.0,
+    http_port: Annotated[
+        int | None,
+        typer.Option("--http-port", min=0, max=65535, help="For /metrics and /healthz; 0 for a free one."),
+    ] = None,
+    http_host: Annotated[
+        str, typer.Option("--http-host", help="Where; it has no keys, and says nothing of what jobs are about.")
+    ] = "127.0.0.1",
+    log_format: Annotated[
+        str, typer.Option("--log-format", envvar="KSGEN_LOG_FORMAT", help="text, or json: an object a line.")
+    ] = "text",
+    log_level: Annotated[
+        str, typer.Option("--log-level", envvar="KSGEN_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
 ) -> None:
     """Imagine for clients over the network, until SIGTERM or Ctrl-C.
 
     The first signal lets running jobs finish, the second ends at once. Jobs that are not finished are taken up by the
     next start.
     """
-    import logging
-
     from ksgen_agent.presets import find_preset
     from ksgen_agent.server.config import LOCAL_AGENT, ServerConfig, default_store
+    from ksgen_agent.server.logs import level_of, set_up
     from ksgen_agent.server.loop import Server
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up(log_format, level_of(log_level))
     if imaginer is None:
         find_preset(preset)
     devices = tuple(device or ())
@@ -72,6 +84,9 @@ def serve(
         store_bytes=int(store_gb * _GIB),
         store_seconds=store_days * 86400,
         drain_seconds=drain_seconds,
+        http_port=http_port,
+        http_host=http_host,
+        log_format=log_format,
     )
     _allow_many_connections()
     server = Server(config)
@@ -79,6 +94,8 @@ def serve(
     typer.echo(f"listening on {server.address} ({'with keys' if config.keys else 'without keys'})")
     if server.publish_address:
         typer.echo(f"publishing on {server.publish_address}")
+    if server.http_address:
+        typer.echo(f"metrics on {server.http_address}/metrics")
     server.run()
 
 

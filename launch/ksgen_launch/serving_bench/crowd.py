@@ -1,0 +1,159 @@
+"""Many clients: 32 that ask all the time, next to other kinds of servers; and a thousand at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ksgen_launch.serving_bench import baselines
+from ksgen_launch.serving_bench.imaginer import MEGABYTE, SMALL, describe
+from ksgen_launch.serving_bench.latency import connect, drive_ready
+from ksgen_launch.serving_bench.processes import run_client, run_clients, server_of, subgoal_server
+from ksgen_launch.serving_bench.throughput import FRAME
+
+CLIENTS = 32
+_PROCESSES = 4
+
+
+def compare(folder: Path, *, rounds: int, requests: int) -> dict[str, Any]:
+    """Answers of one 1 MB key step a second to 32 clients: this server, a blocking one and a websocket one, in turn.
+
+    Args:
+        folder: for the server's store.
+        rounds: how often.
+        requests: of all clients in a round.
+    """
+    task = describe(1, MEGABYTE)
+    rates: dict[str, list[float]] = {"server": [], "blocking": [], "websocket": []}
+    with (
+        subgoal_server(folder / "compare", "--jobs-per-worker", "2", "--store-gb", "0.25") as server,
+        server_of(baselines.serve_blocking) as blocking,
+        server_of(baselines.serve_websocket) as websocket,
+    ):
+        run_client(drive_many, "server", server.address, task, requests)
+        for _ in range(rounds):
+            for name, one in (("server", server), ("blocking", blocking), ("websocket", websocket)):
+                rates[name].append(run_client(drive_many, name, one.address, task, requests))
+    results: dict[str, Any] = {name: sorted(values)[len(values) // 2] for name, values in rates.items()}
+    for name in ("blocking", "websocket"):
+        ratios = sorted(one / other for one, other in zip(rates["server"], rates[name], strict=True))
+        results[f"over_{name}"] = ratios[len(ratios) // 2]
+    return results
+
+
+def drive_many(kind: str, address: str, task: str, requests: int) -> float:
+    """32 clients in threads that share the requests; answers a second."""
+    left = iter(range(requests))
+    guard = threading.Lock()
+    ready = threading.Barrier(CLIENTS + 1)
+    errors: list[BaseException] = []
+
+    def work(ask: baselines.Ask) -> None:
+        try:
+            ask(FRAME, task)
+            ready.wait(120)
+            while True:
+                with guard:
+                    if next(left, None) is None:
+                        return
+                if ask(FRAME, task) != 1:
+                    raise ValueError("an answer lacks its key step")
+        except BaseException as exc:
+            ready.abort()
+            errors.append(exc)
+
+    with contextlib.ExitStack() as stack:
+        asks = [connect(kind, address, stack) for _ in range(CLIENTS)]
+        threads = [threading.Thread(target=work, args=(ask,)) for ask in asks]
+        for thread in threads:
+            thread.start()
+        with contextlib.suppress(threading.BrokenBarrierError):  # `errors` says why
+            ready.wait(120)
+        began = time.perf_counter()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - began
+    if errors:
+        raise errors[0]
+    return requests / seconds
+
+
+def gather(folder: Path, *, clients: int) -> dict[str, Any]:
+    """So many clients, each with a connection and a job of its own at the same time.
+
+    Returns:
+        ``clients``, ``answered``, ``errors`` (by class), ``connections`` (that the server had open when all had theirs)
+        and ``seconds`` from the first submission to the last answer.
+    """
+    with subgoal_server(folder / "crowd", "--jobs-per-worker", "2") as server:
+        run_client(drive_ready, server.address)
+        idle = server.open_files()
+        shares = [clients // _PROCESSES + (place < clients % _PROCESSES) for place in range(_PROCESSES)]
+        peak = _Peak(server.open_files)
+        with peak:
+            results = run_clients(drive_crowd, [(server.address, share) for share in shares])
+        errors: dict[str, int] = {}
+        for result in results:
+            for name, count in result["errors"].items():
+                errors[name] = errors.get(name, 0) + count
+        return {
+            "clients": clients,
+            "answered": sum(result["answered"] for result in results),
+            "errors": errors,
+            "connections": peak.highest - idle,
+            "seconds": max(result["ended"] for result in results) - min(result["began"] for result in results),
+        }
+
+
+def drive_crowd(address: str, clients: int) -> dict[str, Any]:
+    """Connect all, then have all imagine at once and stay until the last one has its answer."""
+    return asyncio.run(_crowd(address, clients))
+
+
+async def _crowd(address: str, count: int) -> dict[str, Any]:
+    from ksgen_agent import AsyncSubgoalClient, Limits
+
+    limits = Limits(connect=120, busy=120)
+    clients = [AsyncSubgoalClient(address, limits=limits, name=f"crowd-{os.getpid()}-{n}") for n in range(count)]
+    task = describe(1, SMALL)
+    try:
+        await asyncio.gather(*(client.spec() for client in clients))
+        began = time.time()
+        results = await asyncio.gather(
+            *(client.imagine(FRAME, task, seed=1) for client in clients), return_exceptions=True
+        )
+        ended = time.time()
+    finally:
+        for client in clients:
+            await client.close()
+    errors: dict[str, int] = {}
+    for result in results:
+        if isinstance(result, BaseException):
+            errors[type(result).__name__] = errors.get(type(result).__name__, 0) + 1
+    answered = sum(not isinstance(result, BaseException) and len(result.steps) == 1 for result in results)
+    return {"answered": answered, "errors": errors, "began": began, "ended": ended}
+
+
+class _Peak:
+    """The highest value of a figure while the block runs."""
+
+    def __init__(self, look: Any) -> None:
+        self._look, self.highest = look, 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            self.highest = max(self.highest, self._look())
