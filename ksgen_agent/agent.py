@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Generator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -19,7 +20,7 @@ from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
 from ksgen_agent.presets import Preset, find_preset, load_parts
 from ksgen_agent.run import Order, Run
 from ksgen_models.errors import KSGenError
-from ksgen_models.interfaces import Parts
+from ksgen_models.interfaces import Parts, Planner
 from ksgen_models.scores import SCORE_NAMES
 from ksgen_models.types import KeyStep
 
@@ -36,6 +37,7 @@ class Agent:
         preset: name of a preset, see `ksgen_agent.presets.PRESETS`.
         parts: models of your own instead of the preset's; ``preset`` is then only the name that the record carries.
             The agent closes ``parts.tracker`` when it is closed itself.
+        planner: writes the plans instead of the preset's planner, e.g. `ksgen_models.planner.EndpointPlanner`.
         device: where to run, e.g. ``"cpu"`` or ``"cuda"``; None for the preset's own choice.
 
     Raises:
@@ -43,12 +45,22 @@ class Agent:
         WeightsMissing: its weights are not on this machine.
     """
 
-    def __init__(self, preset: str = "mini", *, parts: Parts | None = None, device: str | None = None) -> None:
+    def __init__(
+        self,
+        preset: str = "mini",
+        *,
+        parts: Parts | None = None,
+        planner: Planner | None = None,
+        device: str | None = None,
+    ) -> None:
         if parts is None:
             chosen = find_preset(preset)
             parts = load_parts(chosen, device)
         else:
             chosen = Preset(preset, "Parts that the caller put together.", loader="", needs=(), extra="")
+        if planner is not None:
+            record = {**parts.provenance, "planner": getattr(planner, "source", type(planner).__name__)}
+            parts = replace(parts, planner=planner, provenance=record)
         self._parts = parts
         # One thread each: the models are shared, so calls take turns. Threads start with the first call.
         self._generation = ThreadPoolExecutor(1, thread_name_prefix="ksgen-generation")
@@ -67,13 +79,13 @@ class Agent:
         )
 
     @classmethod
-    def from_preset(cls, name: str, *, device: str | None = None) -> Agent:
+    def from_preset(cls, name: str, *, planner: Planner | None = None, device: str | None = None) -> Agent:
         """Make an agent of a named preset.
 
         Raises:
             PresetError, WeightsMissing: as for the class.
         """
-        return cls(name, device=device)
+        return cls(name, planner=planner, device=device)
 
     @property
     def spec(self) -> ImaginerSpec:

@@ -8,6 +8,7 @@
     │   ├── InvalidTask           the task text is empty or far too long
     │   └── InvalidClip           the clip or video file cannot be used
     ├── UnknownTask               the planner knows nothing like this task; names the nearest it knows
+    ├── MalformedAnswer           a language model's answers are no plan, also when told what was wrong
     ├── LowConfidence             a model was asked about something it does not know; carries the score
     ├── NoHandFound               no hand in any frame of a clip that needs one
     ├── OutOfReach                what was imagined lies outside what the robot can reach or hold
@@ -65,6 +66,10 @@ class UnknownTask(KSGenError):
         known = ", ".join(f'"{name}" ({similarity:.2f})' for name, similarity in nearest)
         hint = f"; the nearest known tasks are {known}" if known else ""
         super().__init__(f'no known procedure fits the task "{task[:200]}"{hint}')
+
+
+class MalformedAnswer(KSGenError):
+    """A language model was asked for a plan and answered with something else."""
 
 
 class LowConfidence(KSGenError):

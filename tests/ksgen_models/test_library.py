@@ -19,10 +19,11 @@ def test_the_default_library_covers_the_workbench_and_everyday_life() -> None:
     library = default_library()
     assert {procedure.scene for procedure in library.procedures if procedure.domain == WORKBENCH} == SCENES
     everyday = [procedure for procedure in library.procedures if procedure.domain == EVERYDAY]
-    assert len(everyday) >= 40
+    assert len(everyday) >= 200
     for procedure in everyday:
         assert 3 <= len(procedure.steps) <= 8
         assert len(procedure.sentences()) >= 3
+        assert all(step[0].isupper() and step[-1].isalpha() for step in procedure.steps), procedure.id
 
 
 def test_no_wording_belongs_to_two_procedures() -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ksgen_envs.wordings import TASK_WORDINGS
 from ksgen_models.assets import SENTENCE_ENCODER, is_present
 from ksgen_models.errors import InvalidInput, InvalidTask, KSGenError, UnknownTask
-from ksgen_models.library import Library
+from ksgen_models.library import WORKBENCH, Library, Procedure
+from ksgen_models.library.vectors import embed_sentences, sentences_of
 from ksgen_models.planner import RetrievalPlanner, SceneReading, default_library, is_workbench
 from ksgen_models.planner.stacking import pairs_said, tower_said
 from ksgen_models.planner.words import Mention, checked_task, mentions
@@ -80,13 +81,19 @@ def errors(planner: RetrievalPlanner, known: str, foreign: str) -> tuple[list[st
     return rejected, wrong, [task for task in TASKS[foreign] if planner.retrieve(task)[0][1] >= planner.threshold]
 
 
-# The threshold was chosen on "known" and "foreign"; the "fresh" lists were written afterwards.
-@pytest.mark.parametrize("prefix", ["", "fresh_"])
-def test_known_tasks_are_known_and_foreign_ones_are_not(planner: RetrievalPlanner, prefix: str) -> None:
+# The threshold was chosen on "known" and "foreign"; the "fresh" lists were written afterwards. The "everyday" lists
+# were written after the library had grown, and run once: plays on the library's own words ("mop up the enemy") are
+# among their foreign tasks.
+@pytest.mark.parametrize(
+    ("prefix", "missed", "taken"), [("", 0.04, 0.05), ("fresh_", 0.04, 0.05), ("everyday_", 0.1, 0.12)]
+)
+def test_known_tasks_are_known_and_foreign_ones_are_not(
+    planner: RetrievalPlanner, prefix: str, missed: float, taken: float
+) -> None:
     known, foreign = f"{prefix}known", f"{prefix}foreign"
     rejected, wrong, accepted = errors(planner, known, foreign)
-    assert len(rejected) + len(wrong) <= 0.04 * len(TASKS[known]), (rejected, wrong)
-    assert len(accepted) <= 0.05 * len(TASKS[foreign]), accepted
+    assert len(rejected) + len(wrong) <= missed * len(TASKS[known]), (rejected, wrong)
+    assert len(accepted) <= taken * len(TASKS[foreign]), accepted
 
 
 SIMULATOR_KINDS = {
@@ -116,10 +123,80 @@ def test_every_instruction_of_the_simulator_is_understood(planner: RetrievalPlan
             assert planner.plan(FRAME, task).steps == expected
 
 
+def workbench_tasks() -> list[str]:
+    """Every wording of the Workbench tasks that this project knows of: library, simulator, lists."""
+    fields = {
+        "names": "the pink peg",
+        "pairs": "white on pink, then black on white",
+        "full_pairs": "the white block on the pink block, then the black block on the white block",
+        "sequence": "pink at the bottom, then white, then black",
+    }
+    own = {procedure.id: procedure for procedure in default_library().procedures if procedure.domain == WORKBENCH}
+    listed = [entry["task"] for key in ("known", "fresh_known") for entry in TASKS[key] if entry["procedure"] in own]
+    spoken = [sentence for procedure in own.values() for sentence in procedure.sentences()]
+    return [*listed, *spoken, *(words.format(**fields) for kind in TASK_WORDINGS.values() for words in kind)]
+
+
+def test_everyday_procedures_do_not_change_what_is_retrieved_for_workbench_tasks(
+    planner: RetrievalPlanner, encoder: Remembering
+) -> None:
+    procedures = default_library().procedures
+    alone = RetrievalPlanner(Library(tuple(p for p in procedures if p.domain == WORKBENCH)), encoder)
+    tasks = workbench_tasks()
+    assert len(tasks) > 400
+    for task in tasks:
+        (found, similarity), (expected, own) = planner.retrieve(task)[0], alone.retrieve(task)[0]
+        assert found == expected, task
+        assert similarity == pytest.approx(own, abs=1e-5)
+
+
+def test_everyday_procedures_do_not_crowd_a_workbench_procedure_out(encoder: Remembering) -> None:
+    # Six procedures are nearer to the task than the drawer's, but the frame shows the drawer.
+    workbench = tuple(procedure for procedure in default_library().procedures if procedure.domain == WORKBENCH)
+    task = "put the red ball away in the drawer please"
+    nearer = tuple(Procedure(f"own-{n}", task + "!" * n, (), ("Do it",)) for n in range(6))
+    planner = RetrievalPlanner(Library(workbench + nearer), encoder, DRAWER)
+    assert all(procedure.id.startswith("own-") for procedure, _ in planner.retrieve(task))
+    plan = planner.plan(FRAME, task)
+    assert is_workbench(plan)
+    assert plan.steps[0] == "Open the drawer"
+    assert len(plan.evidence) == planner.k
+
+
+def test_the_stored_vectors_are_the_encoders_own(encoder: Remembering) -> None:
+    sentences = sentences_of(default_library())
+    asked: list[str] = []
+
+    class Counting:
+        dimension = encoder.dimension
+
+        def embed(self, some: tuple[str, ...]) -> NDArray[np.float32]:
+            asked.extend(some)
+            return encoder.embed(some)
+
+    vectors = embed_sentences((*sentences, "a sentence that is not stored"), Counting())
+    # Whoever changes the step files runs `python -m ksgen_models.library.vectors`.
+    assert len(asked) < 10
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-4)
+    some = [*range(0, len(sentences), 60), len(sentences)]
+    exact = encoder.embed(tuple((*sentences, "a sentence that is not stored")[at] for at in some))
+    assert np.abs(vectors[some] - exact).max() < 1e-3
+
+
+def test_another_encoder_is_not_mixed_with_stored_vectors() -> None:
+    class Other:
+        dimension = 384
+
+        def embed(self, some: tuple[str, ...]) -> NDArray[np.float32]:
+            return np.tile(np.eye(1, 384, dtype=np.float32), (len(some), 1))
+
+    assert (embed_sentences(sentences_of(default_library())[:20], Other())[:, 0] == 1.0).all()
+
+
 def test_the_lists_of_tasks_are_not_the_library_itself() -> None:
     wordings = {text.lower() for procedure in default_library().procedures for text in procedure.sentences()}
     assert len(TASKS["known"]) >= 60 <= len(TASKS["foreign"])
-    asked = [entry["task"] for entry in TASKS["known"] + TASKS["fresh_known"]]
+    asked = [entry["task"] for entry in TASKS["known"] + TASKS["fresh_known"] + TASKS["everyday_known"]]
     assert not [task for task in asked if task.lower() in wordings]
 
 

@@ -114,8 +114,8 @@ def load_library(paths: Iterable[str | Path]) -> Library:
 
 @lru_cache(maxsize=1)
 def default_library() -> Library:
-    """This project's own procedures: the Workbench tasks and some everyday ones."""
-    return load_library((_FOLDER / "workbench.json", _FOLDER / "everyday.json"))
+    """This project's own procedures: the Workbench tasks, and everyday ones with a file for each field."""
+    return load_library((_FOLDER / "workbench.json", *sorted((_FOLDER / "everyday").glob("*.json"))))
 
 
 def save_library(library: Library, path: str | Path) -> None:

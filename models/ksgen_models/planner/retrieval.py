@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ksgen_models.errors import InvalidInput, UnknownTask
 from ksgen_models.interfaces import SentenceEncoder
-from ksgen_models.library import WORKBENCH, Library, Procedure
+from ksgen_models.library import WORKBENCH, Library, Procedure, default_library
+from ksgen_models.library.vectors import embed_sentences
 from ksgen_models.planner.adapt import Adapted, adapt
 from ksgen_models.planner.perception import SceneReader, SceneReading
 from ksgen_models.planner.words import checked_task, with_standard_colours
@@ -33,7 +34,13 @@ _UNJUDGED = 0.5
 class RetrievalPlanner:
     """A planner that satisfies `ksgen_models.interfaces.Planner`.
 
-    The library is embedded at the first plan (a second or so for some hundred wordings) and kept.
+    The library is embedded at the first plan and kept; the vectors of the package's own sentences come with it.
+
+    Workbench procedures are never crowded out: one that is similar enough stays a candidate however many everyday
+    procedures are nearer than it, so that the frame can still decide for it.
+
+    Attributes:
+        library, encoder, k, threshold: as passed.
     """
 
     def __init__(
@@ -63,7 +70,7 @@ class RetrievalPlanner:
         self.library = library
         self.k = k
         self.threshold = threshold
-        self._encoder = encoder
+        self.encoder = encoder
         self._reader = reader
 
     def plan(self, frame: NDArray[np.uint8], task: str) -> Plan:
@@ -82,11 +89,13 @@ class RetrievalPlanner:
             UnknownTask: no procedure is similar enough; names the nearest.
         """
         task = checked_task(task)
-        found = self.retrieve(task)
+        everything = self._by_similarity(task)
+        found = everything[: self.k]
         if found[0][1] < self.threshold:
             raise UnknownTask(task, tuple((procedure.task, similarity) for procedure, similarity in found[:3]))
         reading = self._reader.read(frame) if self._reader is not None else None
-        ranked = _ranked(found, reading, self.threshold)
+        near = [entry for entry in everything[self.k :] if entry[0].domain == WORKBENCH and entry[1] >= self.threshold]
+        ranked = _ranked([*found, *near], reading, self.threshold)[: self.k]
         procedure, similarity = ranked[0]
         adapted = adapt(procedure, task, reading)
         return Plan(
@@ -94,17 +103,20 @@ class RetrievalPlanner:
             steps=adapted.steps,
             confidence=_certainty(similarity, self.threshold) * fit(procedure, adapted, reading),
             source="retrieval",
-            evidence=tuple(_evidence(*entry) for entry in ranked),
+            evidence=tuple(as_evidence(*entry) for entry in ranked),
         )
 
     def retrieve(self, task: str) -> list[tuple[Procedure, float]]:
         """The ``k`` nearest procedures with their cosine similarities in [-1, 1], best first."""
+        return self._by_similarity(task)[: self.k]
+
+    def _by_similarity(self, task: str) -> list[tuple[Procedure, float]]:
         rows, owners = self._embedded
         asked = tuple(dict.fromkeys((task, with_standard_colours(task))))
-        similarities = (rows @ self._encoder.embed(asked).T).max(axis=1)  # (N, 1 or 2) → (N,)
+        similarities = (rows @ self.encoder.embed(asked).T).max(axis=1)  # (N, 1 or 2) → (N,)
         best = np.full(len(self.library), -1.0, np.float32)
         np.maximum.at(best, owners, similarities)
-        order = np.argsort(-best, kind="stable")[: self.k]
+        order = np.argsort(-best, kind="stable")
         return [(self.library.procedures[index], float(np.clip(best[index], -1.0, 1.0))) for index in order]
 
     @cached_property
@@ -112,7 +124,18 @@ class RetrievalPlanner:
         """(N, D) embeddings of all wordings, and (N,) the procedure that each belongs to."""
         sentences = [procedure.sentences() for procedure in self.library.procedures]
         owners = np.repeat(np.arange(len(sentences)), [len(group) for group in sentences])
-        return self._encoder.embed(tuple(sentence for group in sentences for sentence in group)), owners
+        return embed_sentences(tuple(sentence for group in sentences for sentence in group), self.encoder), owners
+
+
+def default_retrieval() -> RetrievalPlanner:
+    """A planner over the package's step library and sentence encoder, which plans from the words alone.
+
+    Raises:
+        WeightsMissing: the sentence encoder has not been fetched.
+    """
+    from ksgen_models.text import MiniLM
+
+    return RetrievalPlanner(default_library(), MiniLM())
 
 
 def is_workbench(plan: Plan) -> bool:
@@ -153,5 +176,6 @@ def _certainty(similarity: float, threshold: float) -> float:
     return 1.0 / (1.0 + math.exp(-(similarity - threshold) / _SLOPE))
 
 
-def _evidence(procedure: Procedure, similarity: float) -> Evidence:
+def as_evidence(procedure: Procedure, similarity: float) -> Evidence:
+    """A retrieved procedure as a plan records it."""
     return Evidence(procedure.task, procedure.steps, similarity, f"{procedure.source}/{procedure.domain}")
