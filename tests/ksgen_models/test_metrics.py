@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from ksgen_models.metrics import detection_rate, keypoint_error, most_changed, outside_psnr
+from ksgen_models.errors import InvalidClip
+from ksgen_models.metrics import (
+    background_drift,
+    detection_rate,
+    hand_structure_error,
+    keypoint_error,
+    most_changed,
+    motion_distance,
+    outside_psnr,
+)
+from ksgen_models.metrics.hands import region_agreement
+from ksgen_models.metrics.motion import flow_distance
 from ksgen_models.rom import mask_iou
 from ksgen_models.types import HandTrack
 
@@ -69,3 +81,65 @@ def test_most_changed_names_the_object_that_left_its_place():
     after = before.copy()
     after[red] = 200
     assert most_changed(before, after, {"red": red, "blue": blue, "hidden": np.zeros((8, 8), bool)}) == "red"
+
+
+def test_hs_err_by_hand() -> None:
+    real = np.full((4, 2, 21, 3), np.nan, np.float32)
+    drawn = real.copy()
+    real[0, 0, :, :2], drawn[0, 0, :, :2] = 0.5, [0.8, 0.9]  # off by 0.3 and 0.4: 0.25
+    real[1, 0, :, :2] = [0.6, 0.8]  # not found: at the origin, 0.36 + 0.64 = 1
+    real[2, 0, :, :2], drawn[2, 1, :, :2] = 0.5, 0.5  # found, in the other slot: 0
+    real[..., 2], drawn[..., 2] = (
+        np.where(np.isfinite(real[..., 0]), 0, np.nan),
+        np.where(np.isfinite(drawn[..., 0]), 0, np.nan),
+    )
+    drawn[3, 0] = 0.1  # no real hand in this frame: it does not count
+    assert hand_structure_error(drawn, real) == pytest.approx((0.25 + 1 + 0) / 3)
+    assert np.isnan(hand_structure_error(drawn[3:], real[3:]))
+
+
+def test_hs_err_takes_the_mean_over_both_hands() -> None:
+    real = np.zeros((1, 2, 21, 3), np.float32)
+    real[0, 0, :, :2], real[0, 1, :, :2] = 0.2, 0.7
+    drawn = real[:, ::-1].copy()  # left and right confused
+    assert hand_structure_error(drawn, real) == 0
+    drawn[0, 0, :, 0] += 0.1  # one of the two off by 0.1 in x
+    assert hand_structure_error(drawn, real) == pytest.approx(0.01 / 2, rel=1e-5)
+
+
+def test_rom_agreement_by_hand() -> None:
+    real, drawn = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    real[:2], drawn[1:3] = True, True
+    assert region_agreement(drawn, real) == pytest.approx(1 / 3)
+    assert region_agreement(np.zeros((4, 4), bool), real) == 0
+    assert np.isnan(region_agreement(drawn, np.zeros((4, 4), bool)))
+
+
+def test_flow_distance_by_hand() -> None:
+    still, moved = np.zeros((2, 30, 40, 2)), np.zeros((2, 30, 40, 2))
+    moved[0] = [3, 4]  # five pixels in the first of two frames, on a diagonal of fifty
+    assert flow_distance(moved, still) == pytest.approx(100 * 2.5 / 50)
+    with pytest.raises(InvalidClip, match="shapes"):
+        flow_distance(moved, still[:1])
+
+
+def test_motion_distance_sees_how_far_a_texture_goes() -> None:
+    texture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8), (0, 0), 2)
+    still = np.stack([texture] * 4)
+    slow, fast = (np.stack([np.roll(texture, step * time, axis=1) for time in range(4)]) for step in (1, 3))
+    assert motion_distance(slow, slow) == 0
+    one, three = (motion_distance(clip, still) * np.hypot(96, 96) / 100 for clip in (slow, fast))
+    assert one == pytest.approx(1, abs=0.25)
+    assert three == pytest.approx(3, abs=0.75)
+
+
+def test_background_drift_by_hand() -> None:
+    real = np.full((3, 64, 64, 3), 90, np.uint8)
+    real[1, 20:30, 20:30] = 200  # what moves
+    drawn = real.copy()
+    drawn[2, 20:30, 20:30] = 0  # inside: no drift
+    motion = np.zeros((64, 64), bool)
+    assert background_drift(drawn, real, motion) == 0
+    drawn[1] += 6
+    assert background_drift(drawn, real, motion) == pytest.approx(3)  # six levels in one of two frames
+    assert np.isnan(background_drift(drawn, real, np.ones((64, 64), bool)))

@@ -1,4 +1,4 @@
-"""``ksgen-agent evaluate``: how good the imaginations are on Workbench scenes that no model was trained on."""
+"""``ksgen-agent evaluate``: how good imaginations are, on Workbench scenes and as clips against real clips."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ import typer
 if TYPE_CHECKING:
     from ksgen_envs.evaluation import InstructionPair, SceneFigures
 
+app = typer.Typer(help="Measure imaginations and clips.", invoke_without_command=True)
 
+
+@app.callback()
 def evaluate(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Folder for figures.json.")] = Path("out/evaluate"),
     preset: Annotated[str, typer.Option("--preset", help="Which models.")] = "mini",
     tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
@@ -25,7 +29,13 @@ def evaluate(
         bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
     ] = False,
 ) -> None:
-    """Compare imaginations with demonstrations of the same scenes, and see whether instructions are followed."""
+    """Compare imaginations with demonstrations of the same scenes, and see whether instructions are followed.
+
+    `evaluate clips` compares folders of clips with every metric of the papers; `evaluate preset` does so with what a
+    preset imagines of Workbench scenes. The options above belong to neither.
+    """
+    if context.invoked_subcommand is not None:
+        return
     from tqdm import tqdm
 
     from ksgen_agent import Agent
@@ -53,6 +63,74 @@ def evaluate(
     for name, value in table.items():
         typer.echo(f"{name:<52} {value:.3f}")
     typer.echo(f"written: {out / 'figures.json'}")
+
+
+@app.command("clips")
+def clips(
+    generated: Annotated[Path, typer.Argument(help="Folder of generated clips.")],
+    real: Annotated[Path, typer.Argument(help="Folder of real clips with the same names.")],
+    also: Annotated[list[str] | None, typer.Option("--also", help="Another row, NAME=DIR. Repeatable.")] = None,
+    name: Annotated[str, typer.Option("--name", help="What GENERATED is called; else its folder's name.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the report and what was measured.")] = Path(
+        "out/evaluate-clips"
+    ),
+    metrics: Annotated[str, typer.Option("--metrics", help='"all", or names joined by commas.')] = "all",
+    network: Annotated[
+        list[str] | None, typer.Option("--network", help="A feature network of yours, NAME=PATH. Repeatable.")
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="Training clips, for the nearest demonstration's row.")
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Add the trivial baselines.")] = True,
+    limit: Annotated[int | None, typer.Option("--limit", min=2, help="Only so many clips a row.")] = None,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Resamplings of means; 0 for none.")] = 1000,
+    set_bootstrap: Annotated[
+        int, typer.Option("--set-bootstrap", min=0, help="Resamplings of Fréchet distances; 0 for none.")
+    ] = 20,
+) -> None:
+    """Compare folders of clips with real clips: FID, FVD, CLIP, DINO, BLIP, EgoVLP, HS-Err and more.
+
+    Each folder holds video files, demonstrations or saved imaginations. A metric whose network is not here is named
+    together with how to get it; its stand-in, under a name of its own, and all others are measured. A stopped run
+    goes on where it was.
+    """
+    from ksgen_launch.clip_evaluation import Request, evaluate_clips, named_folders
+
+    rows = named_folders([f"{name or generated.resolve().name}={generated}", *(also or [])], "--also")
+    own = {key: str(path) for key, path in named_folders(network or [], "--network").items()}
+    evaluate_clips(Request(rows, real, out, metrics, own, train, baselines, limit, bootstrap, set_bootstrap))
+
+
+@app.command("preset")
+def preset_clips(
+    preset: Annotated[str, typer.Argument(help="Which models.")] = "mini",
+    tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
+    seeds: Annotated[str, typer.Option("--seeds", help="Scenes of each task, A:B.")] = "1000000:1000005",
+    out: Annotated[Path, typer.Option("--out", help="Folder for clips, report and what was measured.")] = Path(
+        "out/evaluate-preset"
+    ),
+    metrics: Annotated[str, typer.Option("--metrics", help='"all", or names joined by commas.')] = "all",
+    network: Annotated[
+        list[str] | None, typer.Option("--network", help="A feature network of yours, NAME=PATH. Repeatable.")
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="Training clips, for the nearest demonstration's row.")
+    ] = None,
+    final_evaluation: Annotated[
+        bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
+    ] = False,
+) -> None:
+    """The same for what a preset imagines of Workbench scenes, against their demonstrations."""
+    from ksgen_envs.evaluation import check_seeds
+    from ksgen_envs.tasks import TASKS
+    from ksgen_launch.choices import parse_seeds, parse_tasks
+    from ksgen_launch.clip_evaluation import Request, evaluate_clips, imagine_scenes, named_folders
+
+    chosen, scene_seeds = parse_tasks(tasks, TASKS), parse_seeds(seeds)
+    check_seeds(scene_seeds, final_evaluation)
+    own = {key: str(path) for key, path in named_folders(network or [], "--network").items()}
+    generated, real = imagine_scenes(preset, chosen, scene_seeds, out)
+    evaluate_clips(Request({preset: generated}, real, out, metrics, own, train))
 
 
 def summary(figures: list[SceneFigures], pairs: list[InstructionPair]) -> dict[str, float]:

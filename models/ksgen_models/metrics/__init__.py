@@ -1,0 +1,20 @@
+"""Figures that compare generated clips with real ones: the metrics of IVG and KS-Gen, and this project's own.
+
+The single figures are plain functions over arrays (`hands`, `pictures`, `motion`, `frechet`); `catalogue` lists every
+metric with its source and its stand-in; `networks` loads the feature networks; `evaluation` measures whole folders,
+`summary` turns what was measured into a table with confidence intervals, and `report` writes it down.
+"""
+
+from ksgen_models.metrics.hands import detection_rate, hand_structure_error, keypoint_error
+from ksgen_models.metrics.motion import motion_distance
+from ksgen_models.metrics.pictures import background_drift, most_changed, outside_psnr
+
+__all__ = [
+    "background_drift",
+    "detection_rate",
+    "hand_structure_error",
+    "keypoint_error",
+    "most_changed",
+    "motion_distance",
+    "outside_psnr",
+]
