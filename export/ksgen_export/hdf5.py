@@ -1,0 +1,83 @@
+"""What the two HDF5 formats share: a file that is written beside its place and takes it when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ksgen_export.columns import Column
+from ksgen_models.errors import DatasetError
+
+RECORD = "ksgen"
+CAMERA = "camera_image"
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading.
+
+    Raises:
+        DatasetError: it is missing or damaged, or lacks what was read from it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, ValueError) as exc:
+        raise DatasetError(f"{path} cannot be read ({exc}); restore the file or write the dataset anew") from exc
+
+
+def begin(path: Path) -> Path:
+    """The file beside ``path`` that is written to: a copy of it where there is one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    if path.exists():
+        shutil.copyfile(path, partial)
+    return partial
+
+
+def drop(path: Path, name: str) -> None:
+    """Remove a half-written group."""
+    with contextlib.suppress(OSError), h5py.File(path, "a") as file:
+        if name in file:
+            del file[name]
+
+
+def put_columns(group: h5py.Group, columns: dict[str, NDArray[Any]]) -> None:
+    """Store columns as datasets; texts as UTF-8."""
+    for name, values in columns.items():
+        if values.dtype.kind == "U":
+            group.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype("utf-8"))
+        else:
+            group.create_dataset(name, data=values)
+
+
+def take_columns(group: h5py.Group, names: tuple[Column, ...]) -> dict[str, NDArray[Any]]:
+    """The inverse of `put_columns`."""
+    found: dict[str, NDArray[Any]] = {}
+    for column in names:
+        data = group[column.name]
+        assert isinstance(data, h5py.Dataset)
+        found[column.name] = np.array(data.asstr()[:], str) if column.dtype == "string" else data[:]
+    return found
+
+
+def put_record(group: h5py.Group, record: bytes) -> None:
+    """Store the bytes of `ksgen_export.record`."""
+    group.create_dataset(RECORD, data=np.frombuffer(record, np.uint8))
+
+
+def take_array(group: h5py.Group, name: str) -> NDArray[Any]:
+    """A dataset as an array."""
+    data = group[name]
+    if not isinstance(data, h5py.Dataset):
+        raise KeyError(name)
+    return np.asarray(data[()])

@@ -1,0 +1,211 @@
+"""Datasets in robomimic's HDF5 format, one file ``dataset.hdf5``, frames without loss.
+
+::
+
+    data                    attributes: total (frames), env_args (JSON), ksgen (JSON: the schema)
+    data/demo_0             attributes: num_samples, task
+        actions             (T, A) float32
+        rewards, dones      (T,)
+        obs/camera_image    (T, H, W, 3) uint8
+        obs/<column>        the columns of `ksgen_export.columns`, hands flat: (T, 126)
+        ksgen               `ksgen_export.record`
+    mask/train              names of all demos
+
+``next_obs`` is left out, as it would double the size: load with ``load_next_obs=False``. Text columns lie in
+``provenance/`` of a demo, where robomimic does not look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ksgen_export import hdf5
+from ksgen_export.columns import columns_of, fill_columns
+from ksgen_export.disk import writing
+from ksgen_export.episode import Episode, EpisodeSchema
+from ksgen_export.record import pack_record, unpack_record
+from ksgen_models.errors import DatasetError
+
+FILE = "dataset.hdf5"
+_GYMNASIUM = 2  # robomimic's EnvType.GYM_TYPE
+_OUTSIDE_OBS = ("action", "next.reward", "next.done")
+
+
+class RobomimicWriter:
+    """Writes episodes to a new robomimic dataset, or behind those of an existing one.
+
+    The file takes its place when the writer is closed; what a killed writer had added is lost, and the dataset is as
+    it was before.
+
+    Args:
+        folder: of the dataset; made when it is missing.
+        env_name: what robomimic is told of the environment.
+
+    Raises:
+        DatasetError: something else lies in the folder.
+    """
+
+    def __init__(self, folder: str | Path, *, env_name: str = "ksgen") -> None:
+        self._folder = Path(folder)
+        self._env_name = env_name
+        self._path = self._folder / FILE
+        if self._folder.exists() and (
+            not self._folder.is_dir() or (any(self._folder.iterdir()) and not self._path.exists())
+        ):
+            raise DatasetError(f"{folder} exists and is no robomimic dataset; choose another folder")
+        self._partial: Path | None = None
+        self._schema: EpisodeSchema | None = None
+        self._episodes = 0
+        if self._path.exists():
+            with hdf5.reading(self._path) as file:
+                self._schema, self._episodes = _read_schema(file, self._path), len(file["data"])  # type: ignore[arg-type]
+
+    @property
+    def folder(self) -> Path:
+        """Where the dataset lies."""
+        return self._folder
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes, those added included."""
+        return self._episodes
+
+    def add(self, episode: Episode) -> int:
+        """Append an episode and return its index; see `EpisodeWriter.add`."""
+        if self._schema is not None and episode.schema != self._schema:
+            raise DatasetError(
+                f"{self._folder} holds a dataset of another schema: {self._schema} there, {episode.schema} here; "
+                "choose another folder"
+            )
+        name, record = f"demo_{self._episodes}", pack_record(episode)
+        with writing(self._folder):
+            self._partial = self._partial or hdf5.begin(self._path)
+            with h5py.File(self._partial, "a") as file:
+                data = file.require_group("data")
+                try:
+                    _put_episode(data.create_group(name), episode, record)
+                except BaseException:
+                    del data[name]
+                    raise
+                data.attrs["total"] = int(data.attrs.get("total", 0)) + len(episode)
+                data.attrs["ksgen"] = json.dumps(asdict(episode.schema))
+                data.attrs["env_args"] = json.dumps(
+                    {"env_name": self._env_name, "type": _GYMNASIUM, "env_kwargs": {"fps": episode.fps}}
+                )
+        self._schema = episode.schema
+        self._episodes += 1
+        return self._episodes - 1
+
+    def close(self) -> None:
+        """Put the file in place; see `EpisodeWriter.close`."""
+        if self._partial is None:
+            return
+        with writing(self._folder):
+            with h5py.File(self._partial, "a") as file:
+                mask = file.require_group("mask")
+                if "train" in mask:
+                    del mask["train"]
+                mask["train"] = np.array([f"demo_{index}" for index in range(self._episodes)], "S")
+            self._partial.replace(self._path)
+        self._partial = None
+
+    def __enter__(self) -> RobomimicWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+class RobomimicReader:
+    """A robomimic dataset that `RobomimicWriter` wrote, as a sequence of episodes.
+
+    Args:
+        folder: of the dataset.
+
+    Raises:
+        DatasetError: there is no such dataset, or somebody else wrote it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._path = Path(folder) / FILE
+        with hdf5.reading(self._path) as file:
+            self._schema, self._length = _read_schema(file, self._path), len(file["data"])  # type: ignore[arg-type]
+
+    @property
+    def folder(self) -> Path:
+        """Where the dataset lies."""
+        return self._path.parent
+
+    @property
+    def schema(self) -> EpisodeSchema:
+        """What all episodes share."""
+        return self._schema
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return self._length
+
+    def __getitem__(self, index: int) -> Episode:
+        """Read an episode.
+
+        Raises:
+            IndexError: there are fewer.
+            DatasetError: the file is damaged.
+        """
+        place = range(self._length)[index]
+        with hdf5.reading(self._path) as file:
+            demo = file[f"data/demo_{place}"]
+            assert isinstance(demo, h5py.Group)
+            columns = _take_columns(demo, self._schema)
+            frames = hdf5.take_array(demo, f"obs/{hdf5.CAMERA}")
+            return unpack_record(hdf5.take_array(demo, hdf5.RECORD).tobytes(), frames, columns)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[index] for index in range(len(self)))
+
+
+def _put_episode(demo: h5py.Group, episode: Episode, record: bytes) -> None:
+    length, columns = len(episode), fill_columns(episode)
+    demo.attrs["num_samples"] = length
+    demo.attrs["task"] = episode.task
+    demo["actions"] = columns["action"]
+    demo["rewards"] = columns.get("next.reward", np.zeros(length, np.float32))
+    demo["dones"] = (np.arange(length) == length - 1).astype(np.int64)
+    obs = demo.create_group("obs")
+    # A frame a chunk: trainers draw frames at random.
+    obs.create_dataset(hdf5.CAMERA, data=episode.frames, chunks=(1, *episode.frames.shape[1:]), compression="lzf")
+    texts = {name: values for name, values in columns.items() if values.dtype.kind == "U"}
+    hdf5.put_columns(demo.create_group("provenance"), texts)
+    numbers = {name: values for name, values in columns.items() if name not in texts and name not in _OUTSIDE_OBS}
+    hdf5.put_columns(obs, {name: values.reshape(length, -1) for name, values in numbers.items()})
+    hdf5.put_record(demo, record)
+
+
+def _take_columns(demo: h5py.Group, schema: EpisodeSchema) -> dict[str, NDArray[Any]]:
+    outside = {"action": "actions", "next.reward": "rewards", "next.done": "dones"}
+    wanted = columns_of(schema)
+    there = {column.name for column in wanted}
+    found = {name: hdf5.take_array(demo, outside[name]) for name in _OUTSIDE_OBS if name in there}
+    texts, obs = demo["provenance"], demo["obs"]
+    assert isinstance(texts, h5py.Group)
+    assert isinstance(obs, h5py.Group)
+    found |= hdf5.take_columns(texts, tuple(column for column in wanted if column.dtype == "string"))
+    numbers = tuple(column for column in wanted if column.dtype != "string" and column.name not in _OUTSIDE_OBS)
+    return found | hdf5.take_columns(obs, numbers)
+
+
+def _read_schema(file: h5py.File, path: Path) -> EpisodeSchema:
+    told = file["data"].attrs.get("ksgen")
+    if told is None:
+        raise DatasetError(f"{path} was not written by KSGen-Agent, its frames and key steps cannot be told apart")
+    schema = json.loads(str(told))
+    return EpisodeSchema(**{**schema, **{name: tuple(schema[name]) for name in ("state_names", "action_names")}})
