@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from ksgen_launch.commands import assets, bench, demo, doctor, evaluate, generate_demos, imagine, keys, serve, train
+from ksgen_launch.commands import (
+    assets,
+    bench,
+    curate,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    generate_demos,
+    imagine,
+    keys,
+    learn,
+    serve,
+    top,
+    train,
+    view,
+)
 
 app = typer.Typer(
     name="ksgen-agent",
@@ -33,10 +49,15 @@ app.command("demo")(demo.demo)
 app.command("imagine")(imagine.imagine)
 app.command("assets")(assets.assets)
 app.command("generate-demos")(generate_demos.generate_demos)
+app.command("export")(export.export)
+app.command("view")(view.view)
+app.command("curate")(curate.curate)
 app.add_typer(train.app, name="train")
-app.command("evaluate")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(learn.app, name="learn")
 app.add_typer(bench.app, name="bench")
 app.command("serve")(serve.serve)
+app.command("top")(top.top)
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
 

@@ -8,7 +8,23 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("demo", "imagine", "assets", "generate-demos", "train", "evaluate", "bench", "doctor", "serve", "keys")
+COMMANDS = (
+    "demo",
+    "imagine",
+    "assets",
+    "generate-demos",
+    "train",
+    "evaluate",
+    "bench",
+    "doctor",
+    "serve",
+    "top",
+    "keys",
+    "learn",
+    "export",
+    "view",
+    "curate",
+)
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

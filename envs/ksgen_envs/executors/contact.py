@@ -12,12 +12,15 @@ from ksgen_envs.executors.sight import Array
 from ksgen_models.errors import NoHandFound
 
 Contact = Literal["carry", "slide", "turn", "press"]
+Rest = Literal["on", "in", "fitted"]
 _SLOW = 0.25  # of the hand's fast speed: slower, it is at its work
 _LOST = 0.12  # normalised: farther from a place than this, a hand has not been seen there
 _INTO_DRAWER = re.compile(r"\b(in|into|inside)\b( the| an?)?( open)? drawer\b")
 _SLIDING = re.compile(r"\b(open|close|shut|pull|push|slide|draw)\b.*\b(drawer|door|lid)\b")
 _TURNING = re.compile(r"\b(turn|twist|rotate)\b.*\b(knob|dial|valve|cap)\b|\bknob\b.*\bturn\b")
 _PRESSING = re.compile(r"\b(press|push|tap|hit)\b.*\b(button|switch|key)\b")
+_INSIDE = re.compile(r"\b(in|into|inside|bin|box|basket|drawer)\b")
+_FITTED = re.compile(r"\b(in|into|inside)\b.*\b(hole|slot|socket|groove|base)\b")
 _LEFTWARD = re.compile(r"\b(left|counter-?clockwise|anti-?clockwise)\b")
 _RIGHTWARD = re.compile(r"\b(right|clockwise)\b")
 
@@ -32,6 +35,14 @@ def contact_of(sentence: str) -> Contact:
     if _TURNING.search(words):
         return "turn"
     return "carry"
+
+
+def rest_of(sentence: str) -> Rest:
+    """How what a step's sentence has carried comes to rest: on something, loosely in it, or fitted into it."""
+    words = sentence.lower()
+    if _FITTED.search(words):
+        return "fitted"
+    return "in" if _INSIDE.search(words) else "on"
 
 
 def turning_sense(sentence: str) -> int:
@@ -58,7 +69,8 @@ def slow_frames(hand: HandPath) -> tuple[int, int]:
     # One frame on to where it stands stiller.
     first += first + 1 < last and pace[first + 1] < pace[first]
     last -= last - 1 > first and pace[last - 1] < pace[last]
-    first, last = min(first + 1, last), max(first + 1, last)
+    first = min(first + 1, last)
+    last = max(first + 1, last)
     return int(seen[first]), int(seen[last])
 
 

@@ -16,6 +16,7 @@ _SHIFT = 4  # fixed-point bits of OpenCV's polygon filler
 ABOVE_GRIP = 0.005
 """Metres by which people pinch higher than `below_top` says."""
 _PINCH_ERROR = 0.015  # metres
+_SQUARE = 0.2  # radians: things stand about square to the table's edge, as far as a silhouette leaves it open
 _DOUBT = 0.15  # what a doubtful pixel counts in a silhouette's mismatch
 _MARGIN = 6  # pixels around a region that a fit looks at
 
@@ -168,7 +169,7 @@ def fit_standing(
     def cost(v: Array) -> float:
         prism = prism_of(v)
         total = window.mismatch(prism, sight)
-        total += 0.012 * (v[4] - v[3]) ** 2 + 3.0 * max(0.0, abs(v[2]) - np.pi / 4) ** 2
+        total += 0.012 * (v[4] - v[3]) ** 2 + 0.012 * (v[2] / _SQUARE) ** 2 + 3.0 * max(0.0, abs(v[2]) - np.pi / 4) ** 2
         if pinch is not None:
             held = sight.at_height(pinch, prism.top - below_top(prism.height))[:2]
             total += 0.012 * min(4.0, float(((held - (prism.x, prism.y)) ** 2).sum()) / _PINCH_ERROR**2)
@@ -179,9 +180,11 @@ def fit_standing(
     starts = []
     for height in (0.014, 0.04, 0.09):
         lean = height * _lean(sight, np.array([*middle, base]))
-        depth = max(0.01, size[1] - np.linalg.norm(lean))
-        sizes = np.log([max(size[0], 0.01), depth, height])
-        starts.append(np.array([-lean[0] / 2, -lean[1] / 2, 0.0, *sizes]))
+        foot = np.maximum(size - np.abs(lean), 0.01)
+        # What is seen from the side looks wider than it is.
+        for share in (1.0, 0.5):
+            sizes = np.log([max(share * foot[0], 0.01), foot[1], height])
+            starts.append(np.array([-lean[0] / 2, -lean[1] / 2, 0.0, *sizes]))
     prism = prism_of(_search(cost, starts, np.array([0.006, 0.006, 0.12, 0.15, 0.15, 0.25])))
     return prism, window.mismatch(prism, sight)
 
@@ -198,7 +201,16 @@ def _lean(sight: Sight, place: Array) -> Array:
 
 
 def follow(
-    prism: Prism, before: Picture, after: Picture, region: Region, sight: Sight, *, base: float | None, turn: float
+    prism: Prism,
+    before: Picture,
+    after: Picture,
+    region: Region,
+    sight: Sight,
+    *,
+    base: float | None,
+    turn: float,
+    base_error: float = 0.01,
+    sunk: float = 0.0,
 ) -> tuple[Prism, float]:
     """Find where a thing went: the same prism, with what is seen on it before, at another place after.
 
@@ -210,13 +222,17 @@ def follow(
         before, after: (H, W, 3) uint8.
         region: where it is seen after.
         sight: the camera.
-        base: metres, height of its underside after, where known to about a centimetre.
+        base: metres, height of its underside after, where known.
+        base_error: metres, how well it is known.
+        sunk: metres of it, from below, that are out of sight after (in a hole), so that their colours tell nothing.
         turn: radians by which the hand turned it.
 
     Returns:
         The prism after, and its mismatch in [0, 1].
     """
     local, colours = _texture(prism, before, sight)
+    seen_after = local[:, 2] >= min(sunk, prism.height / 2)
+    local, colours = local[seen_after], colours[seen_after]
     window = Window.around(region)
     picture = after.astype(np.float32)
     centre = region.centre
@@ -236,7 +252,7 @@ def follow(
     def cost(v: Array) -> float:
         moved = moved_by(v)
         low = max(0.0, -moved.base) / 0.01
-        far = 0.0 if base is None else (moved.base - base) / 0.01
+        far = 0.0 if base is None else (moved.base - base) / base_error
         return miss(moved) + 0.3 * low + 0.02 * far**2 + 0.02 * ((moved.yaw - prism.yaw - turn) / 0.35) ** 2
 
     starts = []

@@ -8,13 +8,13 @@ rail is found by the hand, at the height at which such things are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
 import numpy as np
 
-from ksgen_envs.executors.contact import Contact, contact_of, slow_frames, times_at, turning_sense
+from ksgen_envs.executors.contact import Contact, Rest, contact_of, rest_of, slow_frames, times_at, turning_sense
 from ksgen_envs.executors.hand_pose import HandPath, half_turn
 from ksgen_envs.executors.prism import ABOVE_GRIP, Prism, below_top, fit_standing, follow
 from ksgen_envs.executors.scene_change import Picture, Region, filled, split_between, vacated
@@ -24,7 +24,14 @@ _CANDIDATES = 8
 _LEAST_SHARE = 0.2  # of a region, for one of its two ends
 _FARTHEST = 0.19  # normalised, from the pinch to a region that it is to have to do with, both ends together
 _GOOD_FIT, _WORST_FIT = 0.3, 0.6  # mismatch of a prism that leaves little to explain, and that stands for nothing
-_NARROW = 8.0  # radians a metre: how much narrow faces are preferred
+_NARROW = 20.0  # radians a metre: how much narrow faces are preferred
+_MEASURED, _ENTERED = 0.01, 0.003  # metres by which heights err that come from the hand, and from `Heights`
+_DEEP = (
+    0.6,
+    0.034,
+)  # of the height, and metres at most, below the top: deeper than fingers, for tops may be round
+_SUNK = 0.02  # metres, how deep things stand in holes and slots
+_SLENDER = 2.0  # times as long as wide
 _FREE = 0.016  # metres of the lowest keypoint: below, the table keeps the hand from being where it would be
 _TURN = (np.deg2rad(80.0), np.deg2rad(120.0))  # a turn with the fingers, least and most
 
@@ -38,12 +45,14 @@ class Heights:
         knob: of what is turned, where one holds it.
         button: of the top of what is pressed.
         grip: where a thing is held of which nothing else is known.
+        socket: of the floor of the holes and slots that things are fitted into.
     """
 
     handle: float = 0.036
     knob: float = 0.045
     button: float = 0.044
     grip: float = 0.025
+    socket: float = 0.006
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Reading:
         top: metres, the highest point of what is carried above the point between the pads.
         evidence: ``"picture"`` where the places come from what changes in the picture, ``"hand"`` where from the hand.
         mismatch: in [0, 1], how badly the picture's explanation fits; NaN without one.
+        rest: how what is carried comes to rest.
+        slender: whether it is much longer than wide, seen from above, so that its yaw has to fit where it goes.
     """
 
     contact: Contact
@@ -71,6 +82,8 @@ class Reading:
     top: float
     evidence: Literal["picture", "hand"]
     mismatch: float = float("nan")
+    rest: Rest = "on"
+    slender: bool = False
 
 
 def read_step(
@@ -93,15 +106,18 @@ def read_step(
         return _read_turn(sentence, hand, sight, heights)
     if contact == "slide":
         return _read_slide(hand, sight, heights)
-    seen = _read_carry(before, after, hand, sight, widest)
-    return seen if seen is not None else _carry_by_hand(hand, sight, heights)
+    rest = rest_of(sentence)
+    seen = _read_carry(before, after, hand, sight, widest, heights.socket if rest == "fitted" else None)
+    return replace(seen if seen is not None else _carry_by_hand(hand, sight, heights), rest=rest)
 
 
-def _read_carry(before: Picture, after: Picture, hand: HandPath, sight: Sight, widest: float) -> Reading | None:
+def _read_carry(
+    before: Picture, after: Picture, hand: HandPath, sight: Sight, widest: float, floor: float | None
+) -> Reading | None:
     best: Reading | None = None
     for count_doubtful in (False, True):
         found = _moved_regions(before, after, hand, count_doubtful)
-        reading = None if found is None else _carried(before, after, hand, sight, widest, *found)
+        reading = None if found is None else _carried(before, after, hand, sight, widest, floor, *found)
         if reading is not None and (best is None or reading.mismatch < best.mismatch):
             best = reading
         if best is not None and best.mismatch < _GOOD_FIT:
@@ -115,6 +131,7 @@ def _carried(
     hand: HandPath,
     sight: Sight,
     widest: float,
+    floor: float | None,
     start: Region,
     end: Region,
     frames: tuple[int, int],
@@ -132,9 +149,13 @@ def _carried(
         turn = float(half_turn(yaws[let_go] - yaws[held]))
         low = stood.height - below + ABOVE_GRIP if grip is None else grip
         base = max(0.0, float(hand.pinch[let_go, 2] - low)) if hand.lowest[let_go] > _FREE else None
-    went, miss = follow(stood, before, after, end, sight, base=base, turn=turn or 0.0)
+    error, sunk = _MEASURED, 0.0
+    if floor is not None:
+        base, error, sunk = floor, _ENTERED, _SUNK
+    went, miss = follow(stood, before, after, end, sight, base=base, turn=turn or 0.0, base_error=error, sunk=sunk)
     across, width = _grip_axis(stood, float(yaws[held]), widest)
-    between = np.array([0.0, 0.0, stood.height - below])
+    depth = min(_DEEP[0] * stood.height, _DEEP[1])
+    between = np.array([0.0, 0.0, stood.height - depth])
     return Reading(
         contact="carry",
         frames=frames,
@@ -142,9 +163,10 @@ def _carried(
         release=went.place(between),
         yaws=(stood.yaw + across, went.yaw + across),
         width=width,
-        top=below,
+        top=depth,
         evidence="picture",
         mismatch=max(misfit, miss),
+        slender=max(stood.width, stood.depth) > _SLENDER * min(stood.width, stood.depth),
     )
 
 

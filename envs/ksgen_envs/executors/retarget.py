@@ -24,24 +24,27 @@ class Motion:
     """How the gripper goes about it, metres.
 
     Attributes:
-        clearance: height above the table of what is carried, or above the grasp, at which it goes across.
+        clearance: height above the table of what is carried, at which it goes across, over what stands there.
         approach: above the grasp, from where it goes straight down.
-        opening: by how much wider than the thing the gripper opens on either side.
+        opening: by how much wider than the thing the gripper opens on either side to take it.
+        letting_go: the same to let it go, where other things may stand close by.
         squeeze: by how much narrower than the thing it closes.
         overshoot: by how much farther than the hand it slides a thing, whose rail ends somewhere.
         overturn: radians by which it turns farther than the hand.
         press: below a button's top.
-        set_down: above where a thing is to stand it is let go.
+        feel: above and below where a thing is to stand, between which it is lowered slowly until it touches something:
+            one camera tells heights to a few centimetres.
     """
 
-    clearance: float = 0.06
+    clearance: float = 0.12
     approach: float = 0.07
     opening: float = 0.014
+    letting_go: float = 0.007
     squeeze: float = 0.006
     overshoot: float = 0.012
     overturn: float = 0.2
     press: float = 0.010
-    set_down: float = 0.002
+    feel: tuple[float, float] = (0.07, 0.05)
 
 
 @dataclass(frozen=True)
@@ -121,29 +124,42 @@ class _Path:
         self.reading, self.motion = reading, motion
         self.open = min(reading.width + 2 * motion.opening, workspace.widest) if reading.width else 0.0
         self.open = max(self.open, reading.width)
+        self.let_go = min(reading.width + 2 * motion.letting_go, self.open)
         self.closed = max(reading.width - motion.squeeze, 0.0)
-        self.rows: list[tuple[float, Array, float, float, bool]] = []  # phase, position, yaw, aperture, holding
+        self.lowest, self.highest = workspace.low[2], workspace.high[2]
+        # phase, position, yaw, aperture, holding, guarded
+        self.rows: list[tuple[float, Array, float, float, bool, bool]] = []
 
-    def go(self, phase: float, position: ArrayLike, yaw: float, aperture: float, holding: bool = False) -> None:
+    def go(
+        self,
+        phase: float,
+        position: ArrayLike,
+        yaw: float,
+        aperture: float,
+        holding: bool = False,
+        guarded: bool = False,
+    ) -> None:
         """``phase``: 0 the clip's start, 1 the hand takes hold, 2 it lets go, 3 the clip's end."""
-        self.rows.append((phase, np.asarray(position, np.float64), yaw, aperture, holding))
+        self.rows.append((phase, np.asarray(position, np.float64), yaw, aperture, holding, guarded))
 
     def carry(self) -> None:
-        """Over it, down, close, up, across, down, open, up."""
+        """Over it, down, close, up, across, down until it touches, open, up."""
         reading, motion = self.reading, self.motion
-        up = np.array([0.0, 0.0, 1.0])
-        start, end = reading.grasp, reading.release + up * motion.set_down
+        start, end = reading.grasp, reading.release
         first, last = reading.yaws
         # What is carried reaches down to the table at the start: everything goes across that much higher.
-        high = max(start[2], end[2]) + motion.clearance
+        high = min(max(start[2], end[2]) + motion.clearance, self.highest)
+        above = min(end[2] + motion.feel[0], high)
+        below = max(end[2] - motion.feel[1], self.lowest)
         self.go(0.4, [*start[:2], high], first, self.open)
         self.go(0.9, start, first, self.open)
         self.go(1.0, start, first, self.closed, True)
         self.go(1.2, [*start[:2], high], first, self.closed, True)
         self.go(1.6, [*end[:2], high], last, self.closed, True)
-        self.go(1.9, end, last, self.closed, True)
-        self.go(2.0, end, last, self.open)
-        self.go(2.5, [*end[:2], high], last, self.open)
+        self.go(1.8, [*end[:2], above], last, self.closed, True)
+        self.go(1.95, [*end[:2], below], last, self.closed, True, guarded=True)
+        self.go(2.0, [*end[:2], below], last, self.let_go)
+        self.go(2.5, [*end[:2], high], last, self.let_go)
 
     def slide(self) -> None:
         """Down on the handle, close, along, open, up."""
@@ -190,13 +206,14 @@ class _Path:
         """The rows with the phases as seconds of the clip."""
         held, let_go = self.reading.frames
         marks = np.maximum.accumulate(np.array([0.0, held, let_go, frames - 1]) + np.arange(4) * 1e-3) / fps
-        phase, positions, yaws, apertures, holding = zip(*self.rows, strict=True)
+        phase, positions, yaws, apertures, holding, guarded = zip(*self.rows, strict=True)
         return Waypoints(
             times=np.interp(phase, np.arange(4.0), marks),
             positions=np.stack(positions),
             yaws=np.array(yaws),
             apertures=np.array(apertures),
             holding=np.array(holding),
+            guarded=np.array(guarded),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ class Waypoints:
             changes nothing.
         apertures: (N,) float64 metres between the pads.
         holding: (N,) bool, whether the step's object is held (or pressed) there.
+        guarded: (N,) bool, whether the way to this place is gone slowly and ends early where something is felt below;
+            all further places are then shifted by what was missing to it. None: nowhere.
     """
 
     times: NDArray[np.float64]
@@ -26,3 +28,21 @@ class Waypoints:
     yaws: NDArray[np.float64]
     apertures: NDArray[np.float64]
     holding: NDArray[np.bool_]
+    guarded: NDArray[np.bool_] | None = None
+
+    def part(self, first: int, end: int | None = None) -> Waypoints:
+        """The places from ``first`` up to, but not, ``end``."""
+        chosen = slice(first, end)
+        guarded = None if self.guarded is None else self.guarded[chosen]
+        return Waypoints(
+            self.times[chosen],
+            self.positions[chosen],
+            self.yaws[chosen],
+            self.apertures[chosen],
+            self.holding[chosen],
+            guarded,
+        )
+
+    def shifted(self, by: NDArray[np.float64], turned: float = 0.0) -> Waypoints:
+        """The same path moved by (3,) metres and turned about the vertical by radians, each place in itself."""
+        return replace(self, positions=self.positions + by, yaws=self.yaws + turned)

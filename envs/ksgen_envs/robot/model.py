@@ -36,8 +36,8 @@ JOINTS = ("gripper_x", "gripper_y", "gripper_z", "gripper_yaw")
 FINGER_JOINTS = ("left_finger_slide", "right_finger_slide")
 ACTUATORS = (*JOINTS, "gripper_fingers")
 
-# Newtons a metre and newton seconds a metre; about critically damped with the masses below.
-_STIFF, _DAMP = 3000.0, 85.0
+STIFF, DAMP = 3000.0, 85.0
+"""Newtons a metre and newton seconds a metre of a slide; about critically damped with the masses below."""
 _YAW_STIFF, _YAW_DAMP = 20.0, 0.35
 _GRIP_STIFF, _GRIP_DAMP = 1600.0, 30.0
 # Short enough that at home not even its shadow is in the picture.
@@ -138,7 +138,7 @@ def _add_actuators(spec: Any) -> None:
     places = (*WORKSPACE, (-MAX_YAW, MAX_YAW))
     for name, span in zip(JOINTS, places, strict=True):
         turns = name == JOINTS[3]
-        stiff, damp = (_YAW_STIFF, _YAW_DAMP) if turns else (_STIFF, _DAMP)
+        stiff, damp = (_YAW_STIFF, _YAW_DAMP) if turns else (STIFF, DAMP)
         speed, force = (MAX_YAW_SPEED, MAX_TORQUE) if turns else (MAX_SPEED, MAX_FORCE)
         spec.add_actuator(
             name=name,

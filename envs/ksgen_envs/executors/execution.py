@@ -1,0 +1,223 @@
+"""Does a key step with the robot, by contact, and asks the simulator whether it worked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from ksgen_envs.executors.controller import WaypointController, come_over, leave
+from ksgen_envs.executors.reading import Reading
+from ksgen_envs.executors.retarget import HandRetargeter
+from ksgen_envs.executors.setting_down import IN_THE_WAY, ray_shift, seek
+from ksgen_envs.executors.sight import Array
+from ksgen_envs.executors.waypoints import Waypoints
+from ksgen_envs.goal_env.environment import WorkbenchEnv
+from ksgen_envs.goals import StepGoal
+from ksgen_envs.robot.gripper import GripperState, read_state
+from ksgen_envs.robot.model import MAX_SPEED, TIP
+from ksgen_models.errors import InvalidInput, KSGenError
+from ksgen_models.types import KeyStep
+
+MAX_ACTIONS = 1500
+"""Actions (at 25 Hz) after which a path that comes to no end is given up."""
+_EMPTY = 0.004  # metres between the fingers: they hold nothing
+_GRASPS = (0.0, -0.012, -0.030, -0.050)  # metres by which the first and further tries to grasp are lower
+_CLEAR = 0.006  # metres by which a thing is lifted again to be set down a little beside
+_SLIGHT = 0.004  # metres: less is not worth lifting it again
+_SEARCHES, _FITS = 4, 0.006  # searches for where a thing fits, and metres above the floor at which it does
+_CORRECTIONS = 3  # times that it is
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a key step went.
+
+    Attributes:
+        description: the step's sentence.
+        success: whether its result is there, let go of and at rest, when the robot has left: the simulator's word.
+        actions: that it took.
+        error: why the robot did not begin ("NoHandFound: ..."); empty where it did.
+    """
+
+    description: str
+    success: bool
+    actions: int
+    error: str = ""
+
+
+class KeyStepExecutor:
+    """Carries out key steps in a Workbench environment, one after the other from wherever the scene has got to.
+
+    It knows what a robot knows: the key step (pictures, clip, hands, sentence), its camera's pose and its own state.
+    Only the verdict comes from the simulator.
+
+    Args:
+        env: a Workbench environment, wrapped or not, that has been reset. Wrappers see every action; a time limit
+            among them ends an episode before the step is done. Make it with ``continuing=True``.
+        retargeter: by default one for the environment's camera.
+        watch: called after every action, to take pictures for instance.
+
+    Raises:
+        InvalidInput: the environment is another one.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        retargeter: HandRetargeter | None = None,
+        *,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
+        if not isinstance(env.unwrapped, WorkbenchEnv):
+            raise InvalidInput(f"key steps are executed in Workbench environments, not in {env.unwrapped!r}")
+        self._env, self._bench_env = env, env.unwrapped
+        self._retargeter = retargeter
+        self._watch = watch or (lambda: None)
+        self._actions = 0
+
+    @property
+    def retargeter(self) -> HandRetargeter:
+        """The one that was given, or one for the camera of the present scene."""
+        if self._retargeter is not None:
+            return self._retargeter
+        inner = self._bench_env
+        return HandRetargeter(inner.bench.camera(inner.model, inner.data), (inner.image_size, inner.image_size))
+
+    @property
+    def task_done(self) -> bool:
+        """Whether all that the environment's instruction asks for is there and at rest; the simulator's word.
+
+        What a later key step moves again (a drawer that is opened and then closed) need not last.
+        """
+        inner, steps = self._bench_env, self._bench_env.instruction.steps
+        return all(
+            inner.holds(step)
+            for index, step in enumerate(steps)
+            if all(later.joint != step.joint for later in steps[index + 1 :])
+        )
+
+    def execute(self, step: KeyStep, goal: StepGoal | None = None) -> Execution:
+        """Do a key step and drive home, out of the camera's sight.
+
+        Args:
+            step: imagined, or made of a true demonstration.
+            goal: what the simulator is to judge it by; by default the environment's present key step.
+        """
+        goal = goal or self._bench_env.key_step
+        self._actions = 0
+        error = ""
+        try:
+            self.carry_out(self.retargeter.read(step), step.fps, len(step.clip))
+        except KSGenError as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        return Execution(step.description, self._bench_env.holds(goal), self._actions, error)
+
+    def carry_out(self, reading: Reading, fps: float, frames: int) -> None:
+        """Do what was read from a clip of ``frames`` frames at ``fps``, and drive home.
+
+        Raises:
+            OutOfReach: the robot does not reach there, or does not open so far; it has not moved.
+        """
+        path = self.retargeter.waypoints(reading, fps, frames)
+        state = self._act(np.array([0, 0, 0, 0, -1], np.float32))
+        state = self._carry(path, reading, state) if reading.contact == "carry" else self._over(path, state)
+        self.follow(leave(state), state)
+
+    def _over(self, path: Waypoints, state: GripperState) -> GripperState:
+        return self.follow(come_over(path, state), state)
+
+    def _carry(self, path: Waypoints, reading: Reading, state: GripperState) -> GripperState:
+        held = np.flatnonzero(path.holding)
+        lifted, down = int(held[1]), int(held[-1])
+        given, lower = path, 0.0
+        for lower in _GRASPS:
+            path = _lowered(given, lower)
+            state = self._over(path.part(0, lifted + 1), state)
+            if state.aperture > _EMPTY:
+                break
+        # Held lower, it is let go lower.
+        reading = replace(reading, release=reading.release + np.array([0.0, 0.0, lower]))
+        state = self.follow(path.part(lifted, down + 1), state)
+        state = self._settle(path.positions[down - 1 : down + 1], reading, state)
+        rest = path.part(down)
+        return self.follow(rest.shifted(state.position - rest.positions[0], state.yaw - float(rest.yaws[0])), state)
+
+    def _settle(self, way: Array, reading: Reading, state: GripperState) -> GripperState:
+        """Make of the first touch on the way down (2, 3) a rest where the thing was to rest."""
+        if not _touched(state, way):
+            return state
+        higher = float(state.position[2] - reading.release[2])
+        if reading.rest == "fitted" or higher > IN_THE_WAY:
+            state = self._fit(way, reading, state)
+        eye = self.retargeter.sight.eye
+        for _ in range(_CORRECTIONS if reading.rest == "on" else 0):
+            # The place that is seen where the release was read, at the height that was felt.
+            seen = reading.release + ray_shift(reading.release, float(state.position[2]), eye)
+            if not _touched(state, way) or float(np.linalg.norm(seen - state.position)) < _SLIGHT:
+                break
+            state = self.follow(_straight(state, seen + np.array([0.0, 0.0, _CLEAR])), state)
+            state = self._lower(state, way)
+        return state
+
+    def _fit(self, way: Array, reading: Reading, state: GripperState) -> GripperState:
+        # A thing that tilts gives way, too: what has not come down far is moved about again. Where the floor is known,
+        # the robot knows how far, since it took hold of the thing as it stood on the table.
+        floor = float(reading.release[2] if reading.rest == "fitted" else state.position[2] - 2 * _FITS)
+        for _ in range(_SEARCHES):
+            if state.position[2] < floor + _FITS:
+                break
+            state, gave_way = seek(self._act, state, state.yaw, sways=reading.slender)
+            if not gave_way:
+                break
+            state = self._lower(state, way)
+        return state
+
+    def _lower(self, state: GripperState, way: Array) -> GripperState:
+        # Straight down until it touches.
+        down = state.position.copy()
+        down[2] = way[1, 2]
+        return self.follow(_straight(state, down, guarded=True), state)
+
+    def follow(self, path: Waypoints, state: GripperState) -> GripperState:
+        """Drive along a path; the state at its end."""
+        controller = WaypointController(path, state)
+        for _ in range(MAX_ACTIONS):
+            action = controller.act(state)
+            if controller.done:
+                break
+            state = self._act(action)
+        return state
+
+    def _act(self, action: NDArray[np.float32]) -> GripperState:
+        observation = self._env.step(action)[0]
+        self._actions += 1
+        self._watch()
+        return read_state(observation["observation"])
+
+
+def _touched(state: GripperState, way: Array) -> bool:
+    # Whether the robot is not at the lower end of its way (2, 3).
+    return bool(state.position[2] > way[1, 2] + _SLIGHT)
+
+
+def _lowered(path: Waypoints, by: float) -> Waypoints:
+    # As far as the fingertips may go.
+    return replace(path, positions=np.maximum(path.positions + np.array([0.0, 0.0, by]), [-np.inf, -np.inf, TIP]))
+
+
+def _straight(state: GripperState, place: Array, *, guarded: bool = False) -> Waypoints:
+    """From where the robot is to a place (3,), with what it holds."""
+    length = float(np.linalg.norm(place - state.position))
+    return Waypoints(
+        times=np.array([0.0, max(length / (0.2 * MAX_SPEED), 0.08)]),
+        positions=np.stack([state.position, place]),
+        yaws=np.full(2, state.yaw),
+        apertures=np.zeros(2),
+        holding=np.ones(2, bool),
+        guarded=np.array([False, guarded]),
+    )

@@ -1,0 +1,105 @@
+"""The next key step of a task, imagined from the robot's camera: the best of some, as far as a robot can tell.
+
+A robot re-imagines after each step from what it sees. What has been done already it leaves out by asking for the key
+step by its sentence; where the planner takes such a sentence for a whole task, or knows none like it, the task is
+imagined in full, and of that plan the key step at the same place is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ksgen_envs.executors.contact import contact_of
+from ksgen_models.errors import KSGenError, LowConfidence, UnknownTask
+from ksgen_models.types import KeyStep
+
+if TYPE_CHECKING:
+    from ksgen_agent import Imaginer
+
+_WORD = re.compile(r"[a-z]+")
+_SAY_NOTHING = frozenset({"the", "a", "an", "it", "and", "to", "of", "on", "onto", "in", "into", "put", "take"})
+_SHARED = 0.6  # of the words of the shorter sentence
+_PSNR = 40.0  # dB, from where on a background counts as held
+
+
+def trust(step: KeyStep) -> float:
+    """How far a robot should trust a key step, in [0, 1]: the geometric mean of what its scores say.
+
+    Hands must be found for a gripper to be led, what was asked for must happen, and nothing else.
+    """
+    scores = step.scores
+    parts = [
+        scores["hand_rate"],
+        scores["goal_agreement"],
+        scores["motion_inside"],
+        scores["bone_constancy"],
+        min(scores["background_psnr"] / _PSNR, 1.0),
+    ]
+    return float(np.prod(np.clip(parts, 1e-3, 1.0)) ** (1.0 / len(parts)))
+
+
+def imagine_next(
+    imaginer: Imaginer,
+    frame: NDArray[np.uint8],
+    sentence: str,
+    *,
+    task: str,
+    index: int,
+    candidates: int = 4,
+    seed: int = 0,
+) -> KeyStep:
+    """Imagine a key step from what the camera sees, and take the candidate that is to be trusted most.
+
+    Args:
+        imaginer: an agent, or a client of one.
+        frame: (H, W, 3) uint8, without the robot in it.
+        sentence: of the key step.
+        task: that it belongs to, for planners that plan no single sentence.
+        index: of the key step in the task's plan.
+        candidates: imaginations to choose from, with seeds from ``seed`` on.
+        seed: of the first.
+
+    Raises:
+        KSGenError: no candidate came into being; the last one's error.
+    """
+    best: KeyStep | None = None
+    failure: KSGenError = LowConfidence("no candidate was asked for", score=0.0, threshold=1.0)
+    for candidate in range(seed, seed + candidates):
+        try:
+            step = _one(imaginer, frame, sentence, task, index, candidate)
+        except KSGenError as exc:
+            failure = exc
+            continue
+        if best is None or trust(step) > trust(best):
+            best = step
+    if best is None:
+        raise failure
+    return best
+
+
+def _one(imaginer: Imaginer, frame: NDArray[np.uint8], sentence: str, task: str, index: int, seed: int) -> KeyStep:
+    try:
+        with closing(imaginer.imagine_stream(frame, sentence, seed=seed)) as stream:
+            step = next(stream)
+        if _alike(step.description, sentence):
+            return step
+    except UnknownTask:
+        pass
+    with closing(imaginer.imagine_stream(frame, task, seed=seed)) as stream:
+        step = next(islice(stream, index, None), None)
+    if step is None:
+        raise UnknownTask(sentence)
+    return step
+
+
+def _alike(one: str, other: str) -> bool:
+    # Whether two sentences ask for the same, so far as words tell.
+    first, second = (set(_WORD.findall(sentence.lower())) - _SAY_NOTHING for sentence in (one, other))
+    shared = len(first & second) / max(min(len(first), len(second)), 1)
+    return contact_of(one) == contact_of(other) and shared > _SHARED

@@ -1,0 +1,275 @@
+"""How often a retargeted key step succeeds in the simulator, with contact physics.
+
+``python -m ksgen_envs.executors.retarget_success --scenes 4`` does development scenes of all six tasks from *true*
+demonstrations: hands as `HandTracker` finds them in the true clips, pictures as the camera took them. ``--imagined``
+takes what an agent imagines instead.
+
+*Single key steps*: each key step alone, from the simulator's true state before it. *Whole tasks*: from the true start,
+one key step after the other from wherever the robot has got to; a task is done when the simulator says that all of it
+is and still is at the end. A true demonstration is recorded once, from the true start: its later key steps know nothing
+of what the robot did to the scene. With ``--imagined`` every next key step is imagined anew from the robot's camera.
+
+A line of JSON a scene goes to standard output (or is added to ``--out``), so that parts can be run apart;
+``--sum FILE ...`` prints the table of parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ksgen_envs.executors.execution import Execution, KeyStepExecutor
+from ksgen_envs.executors.expert import wilson
+from ksgen_envs.executors.imagined import imagine_next
+from ksgen_envs.executors.retarget_accuracy import FIRST_SEED, key_step_of
+from ksgen_envs.goal_env.environment import WorkbenchEnv
+from ksgen_envs.tasks import TASKS, task_slug
+from ksgen_models.errors import KSGenError
+from ksgen_models.types import KeyStep
+
+if TYPE_CHECKING:
+    from ksgen_agent import Imaginer
+    from ksgen_models.interfaces import Tracker
+
+CANDIDATES = 4
+
+
+class Source(Protocol):
+    """Where key steps come from."""
+
+    def single(self, env: WorkbenchEnv, index: int) -> KeyStep:
+        """Key step ``index`` of the environment's instruction, the scene being as it is before it.
+
+        Raises:
+            KSGenError: there is none.
+        """
+        ...
+
+    def whole(self, env: WorkbenchEnv) -> Iterator[KeyStep]:
+        """All key steps of the instruction; each is asked for when the one before it has been executed.
+
+        Raises:
+            KSGenError: there is no further one, though there should be.
+        """
+        ...
+
+
+class Demonstrated:
+    """Key steps of the scene's true demonstration, with tracked hands.
+
+    Args:
+        tracker: finds the hands in the true clips.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._shown: tuple[str, int, tuple[KeyStep, ...]] = ("", -1, ())
+
+    def single(self, env: WorkbenchEnv, index: int) -> KeyStep:
+        """The demonstration's step."""
+        return self._steps(env)[index]
+
+    def whole(self, env: WorkbenchEnv) -> Iterator[KeyStep]:
+        """The demonstration's steps as they were recorded, whatever the scene has come to."""
+        yield from self._steps(env)
+
+    def _steps(self, env: WorkbenchEnv) -> tuple[KeyStep, ...]:
+        from ksgen_envs.demonstrator import demonstrate
+
+        if self._shown[:2] != (env.env_id, env.bench.seed):
+            shown = demonstrate(env.env_id, env.bench.seed, image_size=env.image_size)
+            tracks = [self._tracker.track(step.clip, shown.fps) for step in shown.steps]
+            steps = tuple(key_step_of(shown, index, track) for index, track in enumerate(tracks))
+            self._shown = (env.env_id, env.bench.seed, steps)
+        return self._shown[2]
+
+
+class Imagined:
+    """Key steps that an imaginer imagines from the robot's camera, the best of some.
+
+    A single key step is asked for by its sentence. For a whole task the imaginer is told the task alone: it plans once,
+    from the first frame, and the robot does what that plan says, imagining each key step anew before it does it.
+
+    Args:
+        imaginer: an agent, or a client of one.
+        candidates: imaginations of a key step to choose from.
+    """
+
+    def __init__(self, imaginer: Imaginer, candidates: int = CANDIDATES) -> None:
+        self._imaginer, self._candidates = imaginer, candidates
+
+    def single(self, env: WorkbenchEnv, index: int) -> KeyStep:
+        """Imagined from the scene as it is."""
+        return self._next(env, env.instruction.steps[index].description, index)
+
+    def whole(self, env: WorkbenchEnv) -> Iterator[KeyStep]:
+        """The plan's steps, each imagined from the scene as it is when it is asked for."""
+        seed = env.bench.seed
+        plan = self._imaginer.imagine(env.picture(), env.instruction.task, seed=seed).plan
+        for index, sentence in enumerate(plan.steps):
+            yield self._next(env, sentence, index)
+
+    def _next(self, env: WorkbenchEnv, sentence: str, index: int) -> KeyStep:
+        return imagine_next(
+            self._imaginer,
+            env.picture(),
+            sentence,
+            task=env.instruction.task,
+            index=index,
+            candidates=self._candidates,
+            seed=env.bench.seed,
+        )
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """One scene.
+
+    Attributes:
+        env_id, seed: the scene.
+        sentences: of its key steps.
+        single: whether each key step succeeded alone.
+        whole: whether the task was done, all of it at the end.
+        errors: why the robot did not begin a key step alone, "" where it did.
+        broken_off: why the whole task was broken off, "" where it was not.
+    """
+
+    env_id: str
+    seed: int
+    sentences: tuple[str, ...]
+    single: tuple[bool, ...]
+    whole: bool
+    errors: tuple[str, ...]
+    broken_off: str
+
+
+def measure_scene(env_id: str, seed: int, source: Source) -> SceneResult:
+    """Do a scene's key steps, each alone and then all in a row.
+
+    Args:
+        env_id, seed: the scene.
+        source: of key steps.
+    """
+    env = WorkbenchEnv(env_id, continuing=True)
+    try:
+        env.reset(options={"scene_seed": seed})
+        executor = KeyStepExecutor(env)
+        goals = env.instruction.steps
+        alone = [_alone(executor, source, env, index) for index in range(len(goals))]
+        env.reset(options={"scene_seed": seed})
+        broken_off = ""
+        try:
+            for step in source.whole(env):
+                executor.execute(step)
+        except KSGenError as exc:
+            broken_off = f"{type(exc).__name__}: {exc}"
+        return SceneResult(
+            env_id=env_id,
+            seed=seed,
+            sentences=tuple(goal.description for goal in goals),
+            single=tuple(done.success for done in alone),
+            whole=executor.task_done,
+            errors=tuple(done.error for done in alone),
+            broken_off=broken_off,
+        )
+    finally:
+        env.close()
+
+
+def _alone(executor: KeyStepExecutor, source: Source, env: WorkbenchEnv, index: int) -> Execution:
+    env.reset(options={"scene_seed": env.bench.seed, "key_step": index})
+    try:
+        step = source.single(env, index)
+    except KSGenError as exc:
+        return Execution(env.key_step.description, False, 0, f"{type(exc).__name__}: {exc}")
+    return executor.execute(step)
+
+
+def table(results: Iterable[SceneResult]) -> str:
+    """Markdown: for each task and for all, key steps and whole tasks done, with Wilson's 95 % intervals."""
+    found = list(results)
+    lines = ["| task | single key steps | | whole tasks | |", "|---|---|---|---|---|"]
+    for name in [*TASKS, "all"]:
+        group = [result for result in found if name in (result.env_id, "all")]
+        if group:
+            single = [done for result in group for done in result.single]
+            label = name if name == "all" else task_slug(name)
+            lines.append(f"| {label} | {_share(single)} | {_share([result.whole for result in group])} |")
+    return "\n".join(lines)
+
+
+def _share(done: list[bool]) -> str:
+    low, high = wilson(sum(done), len(done))
+    return f"{sum(done)}/{len(done)} = {sum(done) / len(done):.0%} | {low:.0%} to {high:.0%}"
+
+
+def read_results(paths: Iterable[Path]) -> Iterator[SceneResult]:
+    """The results in files of lines of JSON, each scene once."""
+    seen: set[tuple[str, int]] = set()
+    for path in paths:
+        for line in path.read_text().splitlines():
+            fields: dict[str, Any] = json.loads(line)
+            for name in ("sentences", "single", "errors"):
+                fields[name] = tuple(fields[name])
+            result = SceneResult(**fields)
+            if (result.env_id, result.seed) not in seen:
+                seen.add((result.env_id, result.seed))
+                yield result
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, or add up what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=4, help="scenes of each task")
+    parser.add_argument("--first", type=int, default=FIRST_SEED + 100, help="the first scene seed")
+    parser.add_argument("--task", action="append", choices=TASKS, help="only this task (may be repeated)")
+    parser.add_argument("--imagined", action="store_true", help="let an agent imagine the key steps")
+    parser.add_argument("--candidates", type=int, default=CANDIDATES, help="imaginations to choose the best from")
+    parser.add_argument("--out", type=Path, help="add lines of JSON to this file, and leave out scenes it holds")
+    parser.add_argument("--sum", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
+    asked = parser.parse_args(arguments)
+    if asked.sum:
+        print(table(read_results(asked.sum)))
+        return
+    if not (asked.scenes > 0 and asked.first >= FIRST_SEED and asked.first + asked.scenes <= 2 * FIRST_SEED):
+        parser.error("give one scene or more, with seeds of development scenes: 1,000,000 to 1,999,999")
+    known = list(read_results([asked.out])) if asked.out and asked.out.exists() else []
+    have = {(result.env_id, result.seed) for result in known}
+    seeds = range(asked.first, asked.first + asked.scenes)
+    wanted = [(env_id, seed) for seed in seeds for env_id in asked.task or TASKS]
+    results = [result for result in known if (result.env_id, result.seed) in wanted]
+    with source_of(asked.imagined, asked.candidates) as source:
+        for env_id, seed in wanted:
+            if (env_id, seed) in have:
+                continue
+            results.append(measure_scene(env_id, seed, source))
+            line = json.dumps(asdict(results[-1]))
+            print(line, flush=True)
+            if asked.out:
+                with asked.out.open("a") as file:
+                    file.write(line + "\n")
+    print(table(results))
+
+
+@contextmanager
+def source_of(imagined: bool, candidates: int = CANDIDATES) -> Iterator[Source]:
+    """True demonstrations, or an agent's imaginations with so many candidates; frees the networks at the end."""
+    if imagined:
+        from ksgen_agent import Agent
+
+        with Agent() as agent:
+            yield Imagined(agent, candidates)
+        return
+    from ksgen_models.hands.tracker import HandTracker
+
+    with HandTracker() as tracker:
+        yield Demonstrated(tracker)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The filters: each a function from frames to one figure a frame, without a threshold of its own."""

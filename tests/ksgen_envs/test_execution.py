@@ -1,0 +1,264 @@
+"""Key steps are done by contact in the simulator, although what was read of them is not exact."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mujoco")
+gymnasium = pytest.importorskip("gymnasium")
+
+from ksgen_envs import TASKS, demonstrate  # noqa: E402
+from ksgen_envs.executors.contact import rest_of  # noqa: E402
+from ksgen_envs.executors.controller import WaypointController  # noqa: E402
+from ksgen_envs.executors.execution import KeyStepExecutor  # noqa: E402
+from ksgen_envs.executors.imagined import imagine_next, trust  # noqa: E402
+from ksgen_envs.executors.reading import Reading  # noqa: E402
+from ksgen_envs.executors.retarget_accuracy import key_step_of  # noqa: E402
+from ksgen_envs.executors.retarget_success import SceneResult, main, read_results, table  # noqa: E402
+from ksgen_envs.executors.setting_down import ray_shift  # noqa: E402
+from ksgen_envs.executors.waypoints import Waypoints  # noqa: E402
+from ksgen_envs.film import film, write_film  # noqa: E402
+from ksgen_envs.goal_env.environment import WorkbenchEnv  # noqa: E402
+from ksgen_envs.robot.gripper import read_state  # noqa: E402
+from ksgen_envs.robot.model import TIP  # noqa: E402
+from ksgen_envs.wordings import STEP_WORDINGS  # noqa: E402
+from ksgen_models.errors import InvalidInput, UnknownTask  # noqa: E402
+from ksgen_models.types import HandTrack, KeyStep, RegionOfMotion  # noqa: E402
+from ksgen_models.video_io import read_video  # noqa: E402
+
+SCENE = 1_000_041
+STACK, PEGS, LAMP = "KSGen/StackBlocks-v0", "KSGen/InsertPegs-v0", "KSGen/SwitchOnLamp-v0"
+
+
+def started(env_id):
+    """An environment at its first key step."""
+    env = WorkbenchEnv(env_id, image_size=64, continuing=True)
+    env.reset(options={"scene_seed": SCENE})
+    return env
+
+
+def true_reading(env, rest):
+    """What a perfect eye reads of the present key step, which carries something."""
+    step, body = env.key_step, env.data.body(env.key_step.body)
+    start = body.xpos + body.xmat.reshape(3, 3) @ step.grasp.point
+    axis = body.xmat.reshape(3, 3) @ step.grasp.axis
+    yaw = float(np.arctan2(axis[1], axis[0]))
+    end = start + step.goal[:3] - body.xpos
+    return Reading("carry", (4, 10), start, end, (yaw, yaw), step.grasp.width, 0.02, "picture", 0.1, rest)
+
+
+def perfect_track(step):
+    """A hand track with exact keypoints and no place in depth."""
+    keypoints = step.keypoints.copy()
+    valid = np.isfinite(keypoints).all(axis=(2, 3))
+    return HandTrack(keypoints, keypoints.copy(), valid.astype(np.float32), valid, np.zeros_like(valid))
+
+
+def test_a_guarded_way_ends_where_something_is_felt():
+    env = started(STACK)
+    middle = env.data.body(env.key_step.body).xpos.copy()
+    top = 2 * middle[2]
+    path = Waypoints(
+        times=np.arange(3.0),
+        positions=np.array([[*middle[:2], top + 0.05], [*middle[:2], TIP], [*middle[:2], TIP + 0.03]]),
+        yaws=np.zeros(3),
+        apertures=np.zeros(3),
+        holding=np.zeros(3, bool),
+        guarded=np.array([False, True, False]),
+    )
+    executor = KeyStepExecutor(env)
+    state = executor.follow(path.part(0, 1), read_state(env.step(np.zeros(5))[0]["observation"]))
+    heights = []
+    state = KeyStepExecutor(env, watch=lambda: heights.append(read_state(env._gripper.state()).position[2])).follow(
+        path, state
+    )
+    assert min(heights) == pytest.approx(top + TIP, abs=0.003)
+    assert state.position[2] == pytest.approx(top + TIP + 0.03, abs=0.005)
+
+
+def test_guards_must_be_one_for_each_place():
+    env = started(STACK)
+    state = read_state(env.step(np.zeros(5))[0]["observation"])
+    path = Waypoints(np.zeros(1), np.zeros((1, 3)), np.zeros(1), np.zeros(1), np.zeros(1, bool), np.zeros(2, bool))
+    with pytest.raises(InvalidInput, match="guarded"):
+        WaypointController(path, state)
+
+
+def test_a_block_misjudged_in_height_is_set_down_where_it_was_seen():
+    env = started(STACK)
+    goal, executor = env.key_step, KeyStepExecutor(env)
+    reading = true_reading(env, "on")
+    wrong = reading.release + ray_shift(reading.release, reading.release[2] - 0.025, executor.retargeter.sight.eye)
+    assert np.linalg.norm(wrong[:2] - reading.release[:2]) > 0.01
+    executor.carry_out(replace(reading, release=wrong), 8.0, 16)
+    assert env.holds(goal)
+
+
+def test_a_grasp_misjudged_in_height_is_tried_again_lower():
+    env = started(STACK)
+    goal, executor = env.key_step, KeyStepExecutor(env)
+    reading = true_reading(env, "on")
+    up = np.array([0.0, 0.0, 0.04])
+    executor.carry_out(replace(reading, grasp=reading.grasp + up, release=reading.release + up), 8.0, 16)
+    assert env.holds(goal)
+
+
+def test_a_peg_beside_its_hole_is_moved_about_until_it_falls_in():
+    env = started(PEGS)
+    goal, executor = env.key_step, KeyStepExecutor(env)
+    reading = true_reading(env, "fitted")
+    executor.carry_out(replace(reading, release=reading.release + np.array([0.004, -0.005, 0.0])), 8.0, 16)
+    assert env.holds(goal)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [("stand_upright", "fitted"), ("into_hole", "fitted"), ("into_bin", "in"), ("into_drawer", "in")]
+    + [(kind, "on") for kind in ("lay_lower", "lay_upper", "stack")],
+)
+def test_every_wording_of_a_step_says_how_things_come_to_rest(kind, rest):
+    names = {"into_hole": "blue hole", "into_bin": "blue bin"}
+    for words in STEP_WORDINGS[kind]:
+        assert rest_of(words.format(a="left upright", b=names.get(kind, "blue block"))) == rest, words
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """A demonstration of a knob being turned and a button being pressed."""
+    return demonstrate(LAMP, SCENE)
+
+
+def test_a_demonstrated_task_is_done_step_by_step(shown):
+    env = WorkbenchEnv(LAMP, continuing=True)
+    env.reset(options={"scene_seed": SCENE})
+    executor = KeyStepExecutor(env)
+    done = [
+        executor.execute(key_step_of(shown, index, perfect_track(step)), env.instruction.steps[index])
+        for index, step in enumerate(shown.steps)
+    ]
+    assert [result.success for result in done] == [True] * len(shown.steps)
+    assert all(result.actions > 0 and not result.error for result in done)
+    assert executor.task_done
+    blank = key_step_of(shown, 0, perfect_track(shown.steps[0]))
+    unseen = replace(blank.hands, valid=np.zeros_like(blank.hands.valid))
+    env.reset(options={"scene_seed": SCENE})
+    refused = executor.execute(replace(blank, hands=unseen))
+    assert (refused.success, refused.actions) == (False, 0)
+    assert refused.error.startswith("NoHandFound")
+
+
+def test_a_film_shows_camera_hand_and_robot_side_by_side(shown, tmp_path):
+    env = WorkbenchEnv(LAMP, image_size=64, continuing=True)
+    env.reset(options={"scene_seed": SCENE})
+    start, told = env.picture(), []
+    step = key_step_of(shown, 0, perfect_track(shown.steps[0]))
+    frames = film(env, [step], every=20, after=told.append)
+    assert told == [True]
+    assert frames.shape[1:] == (64 + 22, 3 * 64 + 8, 3)
+    camera, robot = frames[:, :64, :64], frames[:, :64, -64:]
+    assert (camera == start).all()
+    # The robot comes into the picture and leaves it.
+    seen = np.abs(robot.astype(int) - start).max(axis=(1, 2, 3))
+    assert seen.max() > 60
+    changed = (np.abs(robot.astype(int) - start).max(axis=-1) > 40).mean(axis=(1, 2))
+    assert changed[-1] < 0.5 * changed.max()
+    for name in ("film.gif", "film.mp4"):
+        write_film(tmp_path / name, frames)
+        written = read_video(tmp_path / name)[0]
+        # Alike frames are one in a GIF.
+        assert 3 < len(written) <= len(frames)
+        assert written.shape[1:] == frames.shape[1:]
+        assert np.abs(written[0].astype(int) - frames[0]).mean() < 8
+    with pytest.raises(InvalidInput, match="gif"):
+        write_film(tmp_path / "film.txt", frames)
+    with pytest.raises(InvalidInput, match="no key step"):
+        film(env, [])
+
+
+def test_only_workbench_environments_are_executed_in():
+    with pytest.raises(InvalidInput, match="Workbench"):
+        KeyStepExecutor(gymnasium.make("CartPole-v1"))
+
+
+class Drawn:
+    """An imaginer that knows given key steps, one a seed, and the tasks that it plans nothing for."""
+
+    def __init__(self, steps, unknown=()):
+        self.steps, self.unknown, self.asked = steps, unknown, []
+
+    def imagine_stream(self, frame, task, *, seed=0, allow_out_of_domain=False):
+        self.asked.append(task)
+        if task in self.unknown:
+            raise UnknownTask(task)
+        yield from self.steps[seed]
+
+
+@pytest.fixture(scope="module")
+def blank():
+    """A key step without scores."""
+    picture = np.zeros((32, 32, 3), np.uint8)
+    nothing = np.zeros((2, 2, 21, 3), np.float32)
+    absent = np.zeros((2, 2), bool)
+    hands = HandTrack(nothing, nothing, absent.astype(np.float32), absent, absent)
+    region = RegionOfMotion(np.zeros((32, 32), np.float32), absent, absent[None], np.zeros((32, 32), np.float32))
+    return KeyStep(0, "Press the button", picture, picture, np.stack([picture] * 2), 8.0, hands, region)
+
+
+def scored(step, hand_rate, sentence="Press the button", index=0):
+    scores = {"hand_rate": hand_rate, "goal_agreement": 0.8, "motion_inside": 0.9}
+    scores |= {"bone_constancy": 0.9, "background_psnr": 38.0}
+    return replace(step, index=index, description=sentence, scores=scores)
+
+
+def test_the_candidate_that_shows_hands_is_taken(blank):
+    imaginer = Drawn({0: [scored(blank, 0.0)], 1: [scored(blank, 0.9)], 2: [scored(blank, 0.4)]})
+    best = imagine_next(imaginer, blank.image, "Push the button", task="switch on", index=0, candidates=3)
+    assert best.scores["hand_rate"] == 0.9
+    assert 0.0 < trust(scored(blank, 0.0)) < trust(best) < 1.0
+
+
+def test_a_sentence_that_is_no_task_is_found_in_the_tasks_plan(blank):
+    plan = [scored(blank, 0.5, "Turn the knob"), scored(blank, 0.5, "Press the button", 1)]
+    imaginer = Drawn({0: plan}, unknown=("Push the button down",))
+    ask = {"task": "switch on the lamp", "index": 1, "candidates": 1}
+    assert imagine_next(imaginer, blank.image, "Push the button down", **ask).index == 1
+    # A plan that begins with something else is not the key step that was asked for.
+    assert imagine_next(imaginer, blank.image, "Tap the button", **ask).index == 1
+    assert imaginer.asked[-2:] == ["Tap the button", "switch on the lamp"]
+    with pytest.raises(UnknownTask):
+        imagine_next(imaginer, blank.image, "Push the button down", task="switch on", index=2, candidates=1)
+
+
+def test_parts_of_a_measurement_add_up(tmp_path, capsys):
+    won = SceneResult(LAMP, SCENE, ("a", "b"), (True, False), False, ("", "NoHandFound: none"), "")
+    lost = replace(won, seed=SCENE + 1, single=(True, True), whole=True)
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    first.write_text(json.dumps(asdict(won)) + "\n")
+    second.write_text(json.dumps(asdict(won)) + "\n" + json.dumps(asdict(lost)) + "\n")
+    assert list(read_results([first, second])) == [won, lost]
+    main(["--sum", str(first), str(second)])
+    printed = capsys.readouterr().out
+    assert "switch_on_lamp | 3/4 = 75%" in printed
+    assert "1/2 = 50%" in printed
+    assert printed.strip() == table([won, lost])
+
+
+def test_final_evaluation_scenes_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["--first", "1999999", "--scenes", "2"])
+    assert "1,999,999" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", TASKS)
+def test_true_demonstrations_are_measured_on_every_task(env_id, tmp_path):
+    out = tmp_path / "out.jsonl"
+    main(["--first", str(SCENE), "--scenes", "1", "--task", env_id, "--out", str(out)])
+    (result,) = read_results([out])
+    assert (result.env_id, result.seed, result.broken_off) == (env_id, SCENE, "")
+    assert len(result.single) == len(result.sentences) == len(result.errors)
+    assert any(result.single)
