@@ -26,11 +26,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import ray
+import ray  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
-from ray import serve
-from ray.exceptions import RayActorError, RayError, TaskCancelledError, WorkerCrashedError
-from ray.serve.exceptions import RayServeException, RequestCancelledError
+from ray import serve  # pyright: ignore[reportMissingImports]
+from ray.exceptions import RayActorError, RayError, TaskCancelledError, WorkerCrashedError  # pyright: ignore[reportMissingImports]
+from ray.serve.exceptions import RayServeException, RequestCancelledError  # pyright: ignore[reportMissingImports]
 
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
