@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def scored(step, hand_rate, sentence="Press the button", index=0):
 
 
 def test_the_candidate_that_shows_hands_is_taken(blank):
-    imaginer = Drawn({0: [scored(blank, 0.0)], 1: [scored(blank, 0.9)], 2: [scored(blank, 0.4)]})
+    imaginer: Any = Drawn({0: [scored(blank, 0.0)], 1: [scored(blank, 0.9)], 2: [scored(blank, 0.4)]})
     best = imagine_next(imaginer, blank.image, "Push the button", task="switch on", index=0, candidates=3)
     assert best.scores["hand_rate"] == 0.9
     assert 0.0 < trust(scored(blank, 0.0)) < trust(best) < 1.0
@@ -223,7 +224,7 @@ def test_the_candidate_that_shows_hands_is_taken(blank):
 
 def test_a_sentence_that_is_no_task_is_found_in_the_tasks_plan(blank):
     plan = [scored(blank, 0.5, "Turn the knob"), scored(blank, 0.5, "Press the button", 1)]
-    imaginer = Drawn({0: plan}, unknown=("Push the button down",))
+    imaginer: Any = Drawn({0: plan}, unknown=("Push the button down",))
     ask = {"task": "switch on the lamp", "index": 1, "candidates": 1}
     assert imagine_next(imaginer, blank.image, "Push the button down", **ask).index == 1
     # A plan that begins with something else is not the key step that was asked for.

@@ -17,7 +17,7 @@ from ksgen_launch.serving_bench.processes import run_client, run_clients, server
 from ksgen_launch.serving_bench.throughput import FRAME
 
 CLIENTS = 32
-_PROCESSES = 4
+_IN_A_PROCESS = 250  # every client has open files, and a process may have about a thousand
 
 
 def compare(folder: Path, *, rounds: int, requests: int) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def gather(folder: Path, *, clients: int) -> dict[str, Any]:
     with subgoal_server(folder / "crowd", "--jobs-per-worker", "2") as server:
         run_client(drive_ready, server.address)
         idle = server.open_files()
-        shares = [clients // _PROCESSES + (place < clients % _PROCESSES) for place in range(_PROCESSES)]
+        shares = [min(_IN_A_PROCESS, clients - done) for done in range(0, clients, _IN_A_PROCESS)]
         peak = _Peak(server.open_files)
         with peak:
             results = run_clients(drive_crowd, [(server.address, share) for share in shares])
