@@ -383,14 +383,18 @@ def test_the_command_logs_json_from_server_and_workers(tmp_path):
             env=environment,
         ) as process,
     ):
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[2]
-        metrics = process.stdout.readline().split()[2]
-        with SubgoalClient(address, name="robot-7") as client:
-            assert len(client.imagine(make_frame(), TASK, request_id="the-job").steps) == 3
-        assert get(metrics.removesuffix("/metrics"), "/healthz")[0] == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT) == 0
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split()[2]
+            metrics = process.stdout.readline().split()[2]
+            with SubgoalClient(address, name="robot-7") as client:
+                assert len(client.imagine(make_frame(), TASK, request_id="the-job").steps) == 3
+            # What is told over HTTP is a moment old, and a moment ago there was no worker.
+            until(lambda: get(metrics.removesuffix("/metrics"), "/healthz")[0] == 200, "the server is well again")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT) == 0
+        finally:
+            process.kill()
     records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     said = {record["message"]: record for record in records}
     assert said["a job is accepted"]["job"] == "the-job"
