@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from ksgen_models.types import KeyStep, Plan
 
 if TYPE_CHECKING:
     from ksgen_agent.imagination import Imagination
+
+
+EndT = TypeVar("EndT")
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,13 @@ class Imaginer(Protocol):
     ) -> Generator[KeyStep, None, StreamEnd | None]:
         """Yield each key step as soon as it exists; closing the generator stops the work."""
         ...
+
+
+def exhaust(stream: Generator[KeyStep, None, EndT]) -> tuple[tuple[KeyStep, ...], EndT]:
+    """All key steps of a stream, and what it returned in the end."""
+    steps: list[KeyStep] = []
+    while True:
+        try:
+            steps.append(next(stream))
+        except StopIteration as stopped:
+            return tuple(steps), stopped.value

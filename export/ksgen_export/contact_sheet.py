@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ksgen_export.disk import whole_file, writing
 from ksgen_export.episode import Episode, EpisodeKeyStep
 from ksgen_models.hands.drawing import draw_hands
+from ksgen_models.page import render_page
 from ksgen_models.scores import SCORES
 
 _SIDE = 160  # pixels of a picture on the page
@@ -31,18 +32,9 @@ def write_contact_sheet(episodes: Iterable[tuple[int, Episode]], path: str | Pat
     Raises:
         DatasetError: the file cannot be written.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     path = Path(path)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     views = [_view_episode(index, episode) for index, episode in episodes]
-    page = environment.get_template("contact_sheet.html").render(title=title, episodes=views, side=_SIDE)
+    page = render_page(Path(__file__).with_name("contact_sheet.html"), title=title, episodes=views, side=_SIDE)
     with writing(path.parent), whole_file(path) as partial:
         partial.write_text(page, "utf-8")
     return path

@@ -9,6 +9,7 @@ Axes: T frames of the whole episode, t frames of one key step, H height, W width
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,6 +205,46 @@ class EpisodeWriter(Protocol):
             DatasetError: it cannot be written.
         """
         ...
+
+
+class DatasetReader(ABC):
+    """What the readers of all formats share: episodes of one schema, each read when it is asked for.
+
+    Args:
+        folder: of the dataset.
+        schema: what all episodes share.
+        length: number of episodes.
+    """
+
+    def __init__(self, folder: str | Path, schema: EpisodeSchema, length: int) -> None:
+        self._folder, self._schema, self._length = Path(folder), schema, length
+
+    @property
+    def folder(self) -> Path:
+        """Where the dataset lies."""
+        return self._folder
+
+    @property
+    def schema(self) -> EpisodeSchema:
+        """What all episodes share."""
+        return self._schema
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return self._length
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Episode:
+        """Read an episode.
+
+        Raises:
+            IndexError: there are fewer.
+            DatasetError: a file of it is missing or damaged.
+        """
+
+    def __iter__(self) -> Iterator[Episode]:
+        """Read one after the other."""
+        return (self[index] for index in range(len(self)))
 
 
 def _problems(episode: Episode) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_export.columns import Column
+from ksgen_export.episode import Episode, EpisodeSchema
 from ksgen_models.errors import DatasetError
 
 RECORD = "ksgen"
@@ -81,3 +82,16 @@ def take_array(group: h5py.Group, name: str) -> NDArray[Any]:
     if not isinstance(data, h5py.Dataset):
         raise KeyError(name)
     return np.asarray(data[()])
+
+
+def read_schema(told: dict[str, Any]) -> EpisodeSchema:
+    """The inverse of `dataclasses.asdict`, after JSON made lists of the tuples."""
+    return EpisodeSchema(**{**told, **{name: tuple(told[name]) for name in ("state_names", "action_names")}})
+
+
+def check_schema(there: EpisodeSchema | None, episode: Episode, folder: Path) -> None:
+    """Raise `DatasetError` where a dataset has another schema than the episode."""
+    if there is not None and episode.schema != there:
+        raise DatasetError(
+            f"{folder} holds a dataset of another schema: {there} there, {episode.schema} here; choose another folder"
+        )

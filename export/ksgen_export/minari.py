@@ -14,7 +14,6 @@ not compressed: a frame of 256 × 256 takes 197 kB.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 from ksgen_export import hdf5
 from ksgen_export.columns import columns_of, fill_columns
 from ksgen_export.disk import writing
-from ksgen_export.episode import Episode, EpisodeSchema
+from ksgen_export.episode import DatasetReader, Episode, EpisodeSchema
 from ksgen_export.record import pack_record, unpack_record
 from ksgen_models.errors import DatasetError
 
@@ -79,11 +78,7 @@ class MinariWriter:
         Raises:
             DatasetError: also where it has a single frame, which makes no transition.
         """
-        if self._schema is not None and episode.schema != self._schema:
-            raise DatasetError(
-                f"{self._folder} holds a dataset of another schema: {self._schema} there, {episode.schema} here; "
-                "choose another folder"
-            )
+        hdf5.check_schema(self._schema, episode, self._folder)
         if len(episode) < 2:
             raise DatasetError(f"the episode {episode.task!r} has one frame; Minari's need two or more")
         buffer = _to_buffer(episode)
@@ -136,7 +131,7 @@ class MinariWriter:
         return storage
 
 
-class MinariReader:
+class MinariReader(DatasetReader):
     """A Minari dataset that `MinariWriter` wrote, as a sequence of episodes.
 
     Args:
@@ -149,32 +144,15 @@ class MinariReader:
     def __init__(self, folder: str | Path) -> None:
         import json
 
-        self._folder = Path(folder)
-        path = self._folder / _METADATA
+        path = Path(folder) / _METADATA
         try:
             told = json.loads(path.read_text("utf-8"))
-            schema = told["ksgen"]
-            self._length = int(told["total_episodes"])
-            names = {name: tuple(schema[name]) for name in ("state_names", "action_names")}
-            self._schema = EpisodeSchema(**{**schema, **names})
+            length, schema = int(told["total_episodes"]), hdf5.read_schema(told["ksgen"])
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise DatasetError(
                 f"{folder} is no Minari dataset of KSGen-Agent ({exc!r}); choose another folder"
             ) from exc
-
-    @property
-    def folder(self) -> Path:
-        """Where the dataset lies."""
-        return self._folder
-
-    @property
-    def schema(self) -> EpisodeSchema:
-        """What all episodes share."""
-        return self._schema
-
-    def __len__(self) -> int:
-        """Number of episodes."""
-        return self._length
+        super().__init__(folder, schema, length)
 
     def __getitem__(self, index: int) -> Episode:
         """Read an episode.
@@ -185,18 +163,15 @@ class MinariReader:
         """
         import h5py
 
-        place = range(self._length)[index]
-        with hdf5.reading(self._folder / _FILE) as file:
+        place = range(len(self))[index]
+        with hdf5.reading(self.folder / _FILE) as file:
             group = file[f"episode_{place}"]
             assert isinstance(group, h5py.Group)
             infos = group["infos"]
             assert isinstance(infos, h5py.Group)
-            columns = hdf5.take_columns(infos, columns_of(self._schema))
+            columns = hdf5.take_columns(infos, columns_of(self.schema))
             frames = hdf5.take_array(group, "observations/camera")
             return unpack_record(hdf5.take_array(infos, hdf5.RECORD).tobytes(), frames, columns)
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self[index] for index in range(len(self)))
 
 
 def _spaces(schema: EpisodeSchema) -> tuple[spaces.Dict, spaces.Box]:

@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 from ksgen_export import hdf5
 from ksgen_export.columns import columns_of, fill_columns
 from ksgen_export.disk import writing
-from ksgen_export.episode import Episode, EpisodeSchema
+from ksgen_export.episode import DatasetReader, Episode, EpisodeSchema
 from ksgen_export.record import pack_record, unpack_record
 from ksgen_models.errors import DatasetError
 
@@ -81,11 +80,7 @@ class RobomimicWriter:
 
     def add(self, episode: Episode) -> int:
         """Append an episode and return its index; see `EpisodeWriter.add`."""
-        if self._schema is not None and episode.schema != self._schema:
-            raise DatasetError(
-                f"{self._folder} holds a dataset of another schema: {self._schema} there, {episode.schema} here; "
-                "choose another folder"
-            )
+        hdf5.check_schema(self._schema, episode, self._folder)
         name, record = f"demo_{self._episodes}", pack_record(episode)
         with writing(self._folder):
             self._partial = self._partial or hdf5.begin(self._path)
@@ -125,7 +120,7 @@ class RobomimicWriter:
         self.close()
 
 
-class RobomimicReader:
+class RobomimicReader(DatasetReader):
     """A robomimic dataset that `RobomimicWriter` wrote, as a sequence of episodes.
 
     Args:
@@ -138,21 +133,7 @@ class RobomimicReader:
     def __init__(self, folder: str | Path) -> None:
         self._path = Path(folder) / FILE
         with hdf5.reading(self._path) as file:
-            self._schema, self._length = _read_schema(file, self._path), len(file["data"])  # type: ignore[arg-type]
-
-    @property
-    def folder(self) -> Path:
-        """Where the dataset lies."""
-        return self._path.parent
-
-    @property
-    def schema(self) -> EpisodeSchema:
-        """What all episodes share."""
-        return self._schema
-
-    def __len__(self) -> int:
-        """Number of episodes."""
-        return self._length
+            super().__init__(folder, _read_schema(file, self._path), len(file["data"]))  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> Episode:
         """Read an episode.
@@ -161,16 +142,13 @@ class RobomimicReader:
             IndexError: there are fewer.
             DatasetError: the file is damaged.
         """
-        place = range(self._length)[index]
+        place = range(len(self))[index]
         with hdf5.reading(self._path) as file:
             demo = file[f"data/demo_{place}"]
             assert isinstance(demo, h5py.Group)
-            columns = _take_columns(demo, self._schema)
+            columns = _take_columns(demo, self.schema)
             frames = hdf5.take_array(demo, f"obs/{hdf5.CAMERA}")
             return unpack_record(hdf5.take_array(demo, hdf5.RECORD).tobytes(), frames, columns)
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self[index] for index in range(len(self)))
 
 
 def _put_episode(demo: h5py.Group, episode: Episode, record: bytes) -> None:
@@ -207,5 +185,4 @@ def _read_schema(file: h5py.File, path: Path) -> EpisodeSchema:
     told = file["data"].attrs.get("ksgen")
     if told is None:
         raise DatasetError(f"{path} was not written by KSGen-Agent, its frames and key steps cannot be told apart")
-    schema = json.loads(str(told))
-    return EpisodeSchema(**{**schema, **{name: tuple(schema[name]) for name in ("state_names", "action_names")}})
+    return hdf5.read_schema(json.loads(str(told)))

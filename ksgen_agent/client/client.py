@@ -13,7 +13,7 @@ from ksgen_agent.client.connection import Connection, Connections
 from ksgen_agent.client.exchange import Exchange, Imagining, check_reply
 from ksgen_agent.client.limits import Limits
 from ksgen_agent.imagination import Imagination
-from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
+from ksgen_agent.imaginer import ImaginerSpec, StreamEnd, exhaust
 from ksgen_agent.wire import messages as wire
 from ksgen_agent.wire.keys import ClientKey
 from ksgen_models.errors import Cancelled, RemoteError
@@ -88,13 +88,7 @@ class SubgoalClient:
     ) -> Imagination:
         """Imagine the whole task; see `imagine_stream` for arguments and errors."""
         asked = self._ask(frame, task, seed, allow_out_of_domain, deadline, request_id, topic)
-        stream = self._drive(asked.exchange, cancel)
-        steps: list[KeyStep] = []
-        while True:
-            try:
-                steps.append(next(stream))
-            except StopIteration as end:
-                return asked.imagination(steps, end.value)
+        return asked.imagination(*exhaust(self._drive(asked.exchange, cancel)))
 
     def imagine_stream(
         self,

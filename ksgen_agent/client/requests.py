@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class Asked:
     task: str
     frame: NDArray[np.uint8] | None
 
-    def imagination(self, steps: list[KeyStep], end: StreamEnd | None) -> Imagination:
+    def imagination(self, steps: Sequence[KeyStep], end: StreamEnd | None) -> Imagination:
         """Everything that came, as the local agent would have returned it."""
         if end is None:
             raise ProtocolError("the imagination ended without a plan")

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.report import pictures
 from ksgen_models.errors import DatasetError
+from ksgen_models.page import render_page
 from ksgen_models.scores import SCORES
 from ksgen_models.types import KeyStep
 
@@ -84,16 +83,10 @@ def write_report(imagination: Imagination, path: str | Path) -> Path:
 
 def render_report(imagination: Imagination) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     height, width = imagination.frame.shape[:2]
     timings = imagination.timings
-    return environment.get_template("report.html").render(
+    return render_page(
+        Path(__file__).with_name("report.html"),
         task=imagination.task,
         frame=pictures.still(imagination.frame),
         size=(width, height),

@@ -33,7 +33,7 @@ from ray.exceptions import RayActorError, RayError, TaskCancelledError, WorkerCr
 from ray.serve.exceptions import RayServeException, RequestCancelledError  # pyright: ignore[reportMissingImports]
 
 from ksgen_agent.imagination import Imagination
-from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
+from ksgen_agent.imaginer import ImaginerSpec, StreamEnd, exhaust
 from ksgen_agent.server.config import LOCAL_AGENT
 from ksgen_agent.server.factories import make_imaginer
 from ksgen_agent.server.logs import fields
@@ -147,18 +147,11 @@ class RayImaginer:
         self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
     ) -> Imagination:
         """Imagine the whole task; see `imagine_stream`."""
-        steps: list[KeyStep] = []
-        stream = self.imagine_stream(frame, task, seed=seed, allow_out_of_domain=allow_out_of_domain)
-        while True:
-            try:
-                steps.append(next(stream))
-            except StopIteration as stopped:
-                end = stopped.value
-                break
+        steps, end = exhaust(self.imagine_stream(frame, task, seed=seed, allow_out_of_domain=allow_out_of_domain))
         plan = (
             end.plan if end else Plan(task, tuple(step.description for step in steps), 0.0, "the key steps themselves")
         )
-        return Imagination(task, frame, plan, tuple(steps), dict(end.timings) if end else {})
+        return Imagination(task, frame, plan, steps, dict(end.timings) if end else {})
 
     def imagine_stream(
         self,

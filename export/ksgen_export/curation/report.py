@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ksgen_export.curation.manifest import FAILED, KEPT, REJECTED, Row
 from ksgen_export.curation.parts import REASONS
 from ksgen_export.curation.thresholds import Thresholds
+from ksgen_models.page import render_page
 
 if TYPE_CHECKING:
     from ksgen_export.curation.job import CurationSummary
@@ -71,17 +72,9 @@ class ReportBuilder:
 
     def render(self, summary: CurationSummary) -> str:
         """The page as text."""
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         looked_at = self._seconds[KEPT] + self._seconds[REJECTED]
-        return environment.get_template("report.html").render(
+        return render_page(
+            Path(__file__).with_name("report.html"),
             summary=summary,
             kept=self._share(KEPT, "Written as subclips.", looked_at),
             rejected_seconds=self._seconds[REJECTED],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from ksgen_export.columns import robot_track
 from ksgen_export.conversion import no_hands
-from ksgen_export.episode import Episode, EpisodeKeyStep, EpisodeSchema, FrameProvenance
+from ksgen_export.episode import DatasetReader, Episode, EpisodeKeyStep, FrameProvenance
 from ksgen_export.lerobot import layout
 from ksgen_export.lerobot.tables import column_values, read_names, read_table
 from ksgen_export.record import unpack_record
@@ -22,7 +21,7 @@ from ksgen_models.errors import DatasetError
 from ksgen_models.types import RegionOfMotion
 
 
-class LeRobotReader:
+class LeRobotReader(DatasetReader):
     """A LeRobot dataset as a sequence of episodes, each read when it is asked for.
 
     A dataset of somebody else has no records: its frames come from its first camera, its key steps are its subtasks,
@@ -38,7 +37,6 @@ class LeRobotReader:
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         self._info = layout.read_info(self._folder)
-        self._schema = layout.schema_of(self._info)
         self._rows: list[dict[str, Any]] = []
         for path in sorted((self._folder / "meta/episodes").glob("*/*.parquet")):
             table = read_table(path)
@@ -53,20 +51,7 @@ class LeRobotReader:
         self._camera = next(
             name for name, ft in self._info["features"].items() if ft["dtype"] == "video" and name != layout.REGION
         )
-
-    @property
-    def folder(self) -> Path:
-        """Where the dataset lies."""
-        return self._folder
-
-    @property
-    def schema(self) -> EpisodeSchema:
-        """What all episodes share."""
-        return self._schema
-
-    def __len__(self) -> int:
-        """Number of episodes."""
-        return len(self._rows)
+        super().__init__(folder, layout.schema_of(self._info), len(self._rows))
 
     def __getitem__(self, index: int) -> Episode:
         """Read an episode.
@@ -78,15 +63,12 @@ class LeRobotReader:
         row = self._rows[index]
         start = row[f"videos/{self._camera}/from_timestamp"]
         path = self._file("video_path", row, f"videos/{self._camera}", video_key=self._camera)
-        frames = read_frames(path, start, row["length"], self._schema.fps)
+        frames = read_frames(path, start, row["length"], self.schema.fps)
         columns = self._columns(row)
         record = self._folder / layout.RECORD.format(episode_index=row["episode_index"])
         if record.exists():
             return unpack_record(record.read_bytes(), frames, columns)
         return self._foreign(row, frames, columns)
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self[index] for index in range(len(self)))
 
     def _file(self, template: str, row: dict[str, Any], kind: str, **more: Any) -> Path:
         place = {"chunk_index": row[f"{kind}/chunk_index"], "file_index": row[f"{kind}/file_index"]}
@@ -104,7 +86,7 @@ class LeRobotReader:
         numbers = columns.get("subtask_index", np.zeros(length, int)).reshape(-1)
         names = read_names(self._folder / layout.SUBTASKS, "subtask_index") or [task]
         bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), length]
-        robot = robot_track(columns, self._schema, terminated=False)
+        robot = robot_track(columns, self.schema, terminated=False)
         nothing = np.zeros(frames.shape[1:3], np.float32)
         key_steps = tuple(
             EpisodeKeyStep(
@@ -121,4 +103,4 @@ class LeRobotReader:
             )
             for start, stop in itertools.pairwise(bounds)
         )
-        return Episode("rollout", task, self._schema.fps, frames, key_steps, robot)
+        return Episode("rollout", task, self.schema.fps, frames, key_steps, robot)

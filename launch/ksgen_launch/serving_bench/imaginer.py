@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent.imagination import Imagination
-from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
+from ksgen_agent.imaginer import ImaginerSpec, StreamEnd, exhaust
 from ksgen_models.errors import InvalidTask
 from ksgen_models.types import HAND_KEYPOINTS, HandTrack, KeyStep, Plan, RegionOfMotion
 
@@ -75,13 +75,8 @@ class Sized:
         self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
     ) -> Imagination:
         """Imagine the whole task."""
-        stream = self.imagine_stream(frame, task, seed=seed)
-        steps: list[KeyStep] = []
-        while True:
-            try:
-                steps.append(next(stream))
-            except StopIteration as stopped:
-                return Imagination(task, frame, stopped.value.plan, tuple(steps), {})
+        steps, end = exhaust(self.imagine_stream(frame, task, seed=seed))
+        return Imagination(task, frame, end.plan, steps, {})
 
     def imagine_stream(
         self,

@@ -15,6 +15,7 @@ from ksgen_models.metrics.evaluation import BASELINE
 from ksgen_models.metrics.networks.loading import Choice
 from ksgen_models.metrics.published import PublishedRow, published_rows
 from ksgen_models.metrics.summary import ALL, Figure, RowSummary
+from ksgen_models.page import render_page
 
 FORMAT = "ksgen-evaluation"
 PUBLISHED_NOTE = "Published on other data: no figure here can be compared with one measured above."
@@ -113,17 +114,9 @@ def as_markdown(evaluation: Evaluation) -> str:
 
 def as_page(evaluation: Evaluation) -> str:
     """The same as one self-contained HTML page, with a plot for every metric."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     splits = _splits(evaluation.rows)
-    return environment.get_template("report.html").render(
+    return render_page(
+        Path(__file__).with_name("report.html"),
         headline=_headline(evaluation),
         plots=[plot for plot in (_plot(evaluation.rows, METRICS[name]) for name in evaluation.choice.metrics) if plot],
         tables=[(split, *_table(evaluation, split)) for split in splits],
