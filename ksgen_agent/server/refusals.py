@@ -16,11 +16,7 @@ from zmq.utils.monitor import parse_monitor_message
 from ksgen_agent.server.logs import Throttle, fields
 
 _log = logging.getLogger("ksgen_agent.server")
-_REASONS: dict[int, tuple[str, str]] = {
-    # A client without a key finds out by itself that the server wants one, and hangs up.
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: ("no_key", "a connection without a key was refused"),
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: ("wrong_server_key", "a connection made for another server's key was refused"),
-}
+_EVENTS = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _BURST = 1000  # events looked at in one go
 
 
@@ -35,7 +31,7 @@ class Refusals:
     def __init__(self, socket: zmq.Socket[Any], counts: Counter[str]) -> None:
         self._socket, self._counts = socket, counts
         endpoint = f"inproc://refusals-{id(socket)}"
-        socket.monitor(endpoint, sum(_REASONS))
+        socket.monitor(endpoint, _EVENTS)
         self._monitor = socket.context.socket(zmq.PAIR)
         self._monitor.setsockopt(zmq.RCVHWM, 0)  # ZeroMQ's own thread would wait for room, and every client with it
         self._monitor.connect(endpoint)
@@ -48,7 +44,7 @@ class Refusals:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            reason, sentence = _REASONS[event["event"]]
+            reason, sentence = _reason(event["event"], event["value"])
             self._counts[reason] += 1
             held = self._throttle.admit(reason)
             if held is not None:
@@ -59,3 +55,11 @@ class Refusals:
         """Stop watching; before the socket is closed."""
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
+
+
+def _reason(event: int, value: int) -> tuple[str, str]:
+    # Without a key both sides find out that the other wants another mechanism: a server that is first reads a mismatch,
+    # one that is last finds that the client has hung up.
+    if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL or value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        return "no_key", "a connection without a key was refused"
+    return "wrong_server_key", "a connection made for another server's key was refused"
