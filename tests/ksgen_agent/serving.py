@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ksgen_agent.server.config import ServerConfig
+from ksgen_agent.server.keys import KeyFolder
 from ksgen_agent.server.loop import Server
 
 HERE = str(Path(__file__).parent)
@@ -37,6 +38,14 @@ class Stage:
     def clear(self) -> None:
         for path in self.folder.iterdir():
             path.unlink()
+
+
+def two_clients(folder: Path) -> KeyFolder:
+    """A server's keys, with those of alice and bob beside them."""
+    keys = KeyFolder(folder)
+    for name in ("alice", "bob"):
+        keys.new_client(name, folder / f"{name}.key")
+    return keys
 
 
 def until(happened: Callable[[], object], what: str) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 import zmq
 from blob_parts import make_frame
-from serving import running
+from serving import running, two_clients
 
 from ksgen_agent import AuthenticationFailed, InvalidInput, Limits, ServerLost, SubgoalClient, SubgoalTimeout
 from ksgen_agent.server.auth import CurveGate
@@ -21,10 +21,7 @@ SOON = Limits(connect=10)
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    folder = KeyFolder(tmp_path_factory.mktemp("keys") / "server")
-    for name in ("alice", "bob"):
-        folder.new_client(name, folder.folder / f"{name}.key")
-    return folder
+    return two_clients(tmp_path_factory.mktemp("keys") / "server")
 
 
 @pytest.fixture(scope="module")

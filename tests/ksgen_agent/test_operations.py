@@ -21,12 +21,11 @@ import zmq
 from blob_parts import TASK, make_frame
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import HERE, WAIT, Stage, running, until
+from serving import HERE, WAIT, Stage, running, two_clients, until
 
 from ksgen_agent import AuthenticationFailed, Cancelled, InvalidInput, Limits, SubgoalClient, UnknownTask
 from ksgen_agent.server import health
 from ksgen_agent.server.config import ServerConfig
-from ksgen_agent.server.keys import KeyFolder
 from ksgen_agent.server.logs import Throttle, fields, set_up
 from ksgen_agent.server.loop import Server
 from ksgen_agent.wire import codec
@@ -411,10 +410,7 @@ def test_the_command_logs_json_from_server_and_workers(tmp_path):
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    folder = KeyFolder(tmp_path_factory.mktemp("keys") / "server")
-    for name in ("alice", "bob"):
-        folder.new_client(name, folder.folder / f"{name}.key")
-    return folder
+    return two_clients(tmp_path_factory.mktemp("keys") / "server")
 
 
 @pytest.fixture(scope="module")

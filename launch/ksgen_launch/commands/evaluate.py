@@ -12,6 +12,13 @@ import typer
 if TYPE_CHECKING:
     from ksgen_envs.evaluation import InstructionPair, SceneFigures
 
+MetricNames = Annotated[str, typer.Option("--metrics", help='"all", or names joined by commas.')]
+OwnNetworks = Annotated[
+    list[str] | None, typer.Option("--network", help="A feature network of yours, NAME=PATH. Repeatable.")
+]
+TrainingClips = Annotated[
+    Path | None, typer.Option("--train", help="Training clips, for the nearest demonstration's row.")
+]
 app = typer.Typer(help="Measure imaginations and clips.", invoke_without_command=True)
 
 
@@ -74,13 +81,9 @@ def clips(
     out: Annotated[Path, typer.Option("--out", help="Folder for the report and what was measured.")] = Path(
         "out/evaluate-clips"
     ),
-    metrics: Annotated[str, typer.Option("--metrics", help='"all", or names joined by commas.')] = "all",
-    network: Annotated[
-        list[str] | None, typer.Option("--network", help="A feature network of yours, NAME=PATH. Repeatable.")
-    ] = None,
-    train: Annotated[
-        Path | None, typer.Option("--train", help="Training clips, for the nearest demonstration's row.")
-    ] = None,
+    metrics: MetricNames = "all",
+    network: OwnNetworks = None,
+    train: TrainingClips = None,
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Add the trivial baselines.")] = True,
     limit: Annotated[int | None, typer.Option("--limit", min=2, help="Only so many clips a row.")] = None,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Resamplings of means; 0 for none.")] = 1000,
@@ -109,13 +112,9 @@ def preset_clips(
     out: Annotated[Path, typer.Option("--out", help="Folder for clips, report and what was measured.")] = Path(
         "out/evaluate-preset"
     ),
-    metrics: Annotated[str, typer.Option("--metrics", help='"all", or names joined by commas.')] = "all",
-    network: Annotated[
-        list[str] | None, typer.Option("--network", help="A feature network of yours, NAME=PATH. Repeatable.")
-    ] = None,
-    train: Annotated[
-        Path | None, typer.Option("--train", help="Training clips, for the nearest demonstration's row.")
-    ] = None,
+    metrics: MetricNames = "all",
+    network: OwnNetworks = None,
+    train: TrainingClips = None,
     final_evaluation: Annotated[
         bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
     ] = False,

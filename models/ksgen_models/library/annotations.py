@@ -19,18 +19,23 @@ them show, repeats that follow one another counted once, and of equally common s
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ksgen_models.errors import DatasetError
 from ksgen_models.library import Library, Procedure
+from ksgen_models.library.annotation_files import (
+    coin_database,
+    crosstask_tasks,
+    lowered,
+    read_json,
+    read_table,
+    spoken,
+)
 
 _HTSTEP_COLUMNS = {"global_step_index", "activity", "step_index", "variation", "headline"}
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def coin_library(path: str | Path) -> Library:
@@ -39,9 +44,7 @@ def coin_library(path: str | Path) -> Library:
     Raises:
         DatasetError: the file cannot be read or is not COIN's.
     """
-    database = _read_json(path, "COIN").get("database")
-    if not isinstance(database, dict):
-        raise DatasetError(f'{path} has no "database"; expected COIN.json')
+    database = coin_database(path)
     sequences: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     try:
         for video in database.values():
@@ -49,7 +52,7 @@ def coin_library(path: str | Path) -> Library:
             sequences[video["class"]].append(_merged(step["label"].strip() for step in shown))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
         raise DatasetError(f"{path} is not an annotation file of COIN ({exc!r})") from exc
-    return _library("coin", {name: (_spoken(name), _commonest(shown)) for name, shown in sequences.items()})
+    return _library("coin", {name: (spoken(name), _commonest(shown)) for name, shown in sequences.items()})
 
 
 def crosstask_library(tasks: str | Path, annotations: str | Path | None = None) -> Library:
@@ -64,7 +67,7 @@ def crosstask_library(tasks: str | Path, annotations: str | Path | None = None) 
         DatasetError: a file cannot be read or is not CrossTask's.
     """
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for number, title, steps in _crosstask_blocks(Path(tasks)):
+    for number, title, steps in crosstask_tasks(tasks):
         shown = _crosstask_orders(Path(annotations), number, steps) if annotations is not None else []
         found[number] = (title, _commonest(shown) or steps)
     return _library("crosstask", found)
@@ -83,16 +86,11 @@ def htstep_library(taxonomy: str | Path, annotations: str | Path | None = None) 
     shown = _htstep_shown(annotations) if annotations is not None else None
     articles: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     try:
-        with Path(taxonomy).open(encoding="utf-8", newline="") as file:
-            rows_read = csv.DictReader(file)
-            missing = _HTSTEP_COLUMNS - set(rows_read.fieldnames or ())
-            if missing:
-                raise KeyError(*sorted(missing))
-            for row in rows_read:
-                if shown is None or int(row["global_step_index"]) in shown:
-                    key = (row["activity"].strip(), row["variation"].strip())
-                    articles[key].append((int(row["step_index"]), row["headline"].strip().rstrip(".;")))
-    except (OSError, KeyError, ValueError, AttributeError, TypeError) as exc:
+        for row in read_table(taxonomy, "HT-Step", _HTSTEP_COLUMNS):
+            if shown is None or int(row["global_step_index"]) in shown:
+                key = (row["activity"].strip(), row["variation"].strip())
+                articles[key].append((int(row["step_index"]), row["headline"].strip().rstrip(".;")))
+    except (KeyError, ValueError, AttributeError, TypeError) as exc:
         raise DatasetError(f"{taxonomy} is not a taxonomy of HT-Step ({exc!r})") from exc
     found = {}
     for (activity, variation), rows in articles.items():
@@ -109,7 +107,7 @@ def _library(source: str, found: dict[str, tuple[str, tuple[str, ...]]]) -> Libr
         tuple(
             Procedure(
                 id=f"{source}-{_slug(key)}",
-                task=_lowered(title),
+                task=lowered(title),
                 wordings=(),
                 steps=tuple(step[0].upper() + step[1:] for step in steps),
                 source=source,
@@ -131,26 +129,6 @@ def _merged(steps: Iterable[str]) -> tuple[str, ...]:
         if step and (not merged or merged[-1] != step):
             merged.append(step)
     return tuple(merged)
-
-
-def _crosstask_blocks(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as exc:
-        raise DatasetError(f"{path} is not a readable task list of CrossTask ({exc})") from exc
-    blocks = []
-    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()):
-        lines = [line.strip() for line in block.split("\n")]
-        if len(lines) != 5 or not lines[3].isdigit():
-            raise DatasetError(
-                f"{path}: {block[:80]!r} is not a task of CrossTask; expected five lines: id, title, address, number "
-                "of steps, steps"
-            )
-        steps = tuple(step.strip() for step in lines[4].split(","))
-        if len(steps) != int(lines[3]) or not all(steps):
-            raise DatasetError(f"{path}: task {lines[0]} announces {lines[3]} steps and lists {len(steps)}")
-        blocks.append((lines[0], lines[1], steps))
-    return blocks
 
 
 def _crosstask_orders(folder: Path, number: str, steps: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -175,30 +153,10 @@ def _counted_from_one(index: int, count: int) -> int:
 
 def _htstep_shown(path: str | Path) -> set[int]:
     try:
-        videos = _read_json(path, "HT-Step").values()
+        videos = read_json(path, "HT-Step").values()
         return {int(segment["id"]) for video in videos for segment in video["annotations"]}
     except (KeyError, TypeError, ValueError) as exc:
         raise DatasetError(f"{path} is not an annotation file of HT-Step ({exc!r})") from exc
-
-
-def _read_json(path: str | Path, name: str) -> dict[str, Any]:
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise DatasetError(f"{path} is not a readable annotation file of {name} ({exc})") from exc
-    if not isinstance(document, dict):
-        raise DatasetError(f"{path} is not an annotation file of {name}: its top is a {type(document).__name__}")
-    return document
-
-
-def _spoken(name: str) -> str:
-    """``ReplaceCDDriveWithSSD`` → ``Replace CD Drive With SSD``."""
-    return _HUMP.sub(" ", name)
-
-
-def _lowered(title: str) -> str:
-    """Lower case, but for abbreviations."""
-    return " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in title.split())
 
 
 def _slug(key: str) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem, read_json, spoken
+from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem
 from ksgen_export.curation.segments import Annotations, StepSegment
-from ksgen_models.errors import DatasetError
+from ksgen_models.library.annotation_files import coin_database, spoken
 
 
 def read_coin(path: str | Path) -> Annotations:
@@ -20,11 +20,8 @@ def read_coin(path: str | Path) -> Annotations:
     Raises:
         DatasetError: the file cannot be read or is not COIN's.
     """
-    database = read_json(path, "COIN").get("database")
-    if not isinstance(database, dict):
-        raise DatasetError(f'{path} has no "database"; expected COIN.json')
     found: Entries = []
-    for video, entry in database.items():
+    for video, entry in coin_database(path).items():
         try:
             task = spoken(entry["class"])
             steps = list(entry["annotation"])

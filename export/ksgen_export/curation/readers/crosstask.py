@@ -13,6 +13,7 @@ from pathlib import Path
 from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem
 from ksgen_export.curation.segments import Annotations, Problem, StepSegment
 from ksgen_models.errors import DatasetError
+from ksgen_models.library.annotation_files import crosstask_tasks
 
 _NAME = re.compile(r"(\d+)_(.+)")
 
@@ -23,7 +24,7 @@ def read_crosstask(tasks: str | Path, annotations: str | Path) -> Annotations:
     Raises:
         DatasetError: the list or the folder cannot be read or is not CrossTask's.
     """
-    titles = _read_tasks(Path(tasks))
+    titles = {number: (title.lower(), steps) for number, title, steps in crosstask_tasks(tasks)}
     folder = Path(annotations)
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not the annotations folder of CrossTask")
@@ -38,25 +39,7 @@ def read_crosstask(tasks: str | Path, annotations: str | Path) -> Annotations:
     return Annotations.collect(found)
 
 
-def _read_tasks(path: Path) -> dict[str, tuple[str, list[str]]]:
-    """Task id to title and steps."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as exc:
-        raise DatasetError(f"{path} is not a readable task list of CrossTask ({exc})") from exc
-    titles = {}
-    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()):
-        lines = [line.strip() for line in block.split("\n")]
-        if len(lines) != 5 or not lines[3].isdigit() or len(lines[4].split(",")) != int(lines[3]):
-            raise DatasetError(
-                f"{path}: {block[:80]!r} is not a task of CrossTask; expected five lines: id, title, address, number "
-                "of steps, as many steps"
-            )
-        titles[lines[0]] = (lines[1].lower(), [step.strip() for step in lines[4].split(",")])
-    return titles
-
-
-def _read_video(path: Path, video: str, title: str, steps: list[str]) -> Entries:
+def _read_video(path: Path, video: str, title: str, steps: tuple[str, ...]) -> Entries:
     found: Entries = []
     try:
         with path.open(encoding="utf-8", newline="") as file:

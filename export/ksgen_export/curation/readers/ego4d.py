@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem, read_json
+from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem
 from ksgen_export.curation.segments import Annotations, StepSegment
 from ksgen_models.errors import DatasetError
+from ksgen_models.library.annotation_files import read_json
 
 _WEARER = re.compile(r"^\s*#\s*c\s+c\s+", re.IGNORECASE)
 _TAG = re.compile(r"#\w*")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem, read_table
+from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem
 from ksgen_export.curation.segments import Annotations, StepSegment
+from ksgen_models.library.annotation_files import read_table
 
 
 def read_epic_kitchens(path: str | Path) -> Annotations:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem, read_json, read_table
+from ksgen_export.curation.readers.parsing import UNREADABLE, Entries, problem
 from ksgen_export.curation.segments import Annotations, StepSegment
 from ksgen_models.errors import DatasetError
+from ksgen_models.library.annotation_files import read_json, read_table
 
 
 def read_htstep(annotations: str | Path, taxonomy: str | Path) -> Annotations:

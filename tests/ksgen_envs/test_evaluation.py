@@ -1,0 +1,39 @@
+"""Which instructions an imaginer is asked to tell apart."""
+
+import pytest
+
+from ksgen_envs.evaluation import evaluate_pairs
+from ksgen_models.errors import UnknownTask
+
+
+class Refuser:
+    """An imaginer that knows no task, and remembers what it was asked."""
+
+    spec = None
+
+    def __init__(self):
+        self.asked = []
+
+    def imagine(self, frame, task, *, seed=0, allow_out_of_domain=False):
+        raise UnknownTask(task, ())
+
+    def imagine_stream(self, frame, task, *, seed=0, allow_out_of_domain=False):
+        self.asked.append(task)
+        raise UnknownTask(task, ())
+        yield
+
+
+@pytest.mark.parametrize("task", ["KSGen/StackBlocks-v0", "KSGen/SortObjects-v0"])
+def test_both_instructions_of_a_pair_name_what_comes_first(task):
+    imaginer = Refuser()
+    pairs = list(evaluate_pairs(imaginer, [task], range(500, 503)))
+    assert len(pairs) == 3
+    wanted = [target for pair in pairs for target in pair.wanted]
+    for sentence, target in zip(imaginer.asked, wanted, strict=True):
+        assert target.split()[0] in sentence.replace(",", "").replace(":", "").split()
+    assert all(first != second for first, second in (pair.wanted for pair in pairs))
+    assert not any(pair.followed for pair in pairs)  # who imagines nothing follows nothing
+
+
+def test_a_pair_needs_two_orders():
+    assert list(evaluate_pairs(Refuser(), ["KSGen/StoreInDrawer-v0"], range(500, 501))) == []
