@@ -201,8 +201,19 @@ def _put_in_place(partial: Path, folder: Path) -> None:
         aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
         with contextlib.suppress(FileNotFoundError):  # another writer was quicker
             folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        _discard(aside)
     raise DatasetError(f"{folder} is being written by others again and again; choose another path")
+
+
+def _discard(folder: Path) -> None:
+    """Delete a saved imagination, its manifest last: who listed the folder just then still sees what it was."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != MANIFEST:
+                path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _occupied(folder: Path) -> bool:
