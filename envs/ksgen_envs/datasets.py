@@ -42,6 +42,7 @@ class Episode:
         path: where it is written.
         image_size: pixels.
         stills: leave out hands and clips.
+        ways: of doing each step of stills, for its regions of motion.
     """
 
     env_id: str
@@ -49,6 +50,7 @@ class Episode:
     path: Path
     image_size: int
     stills: bool
+    ways: int
 
     @property
     def name(self) -> str:
@@ -81,6 +83,7 @@ def generate_demonstrations(
     workers: int | None = None,
     image_size: int = 256,
     stills: bool = False,
+    ways: int = 0,
     progress: bool = True,
     final_evaluation: bool = False,
 ) -> DatasetSummary:
@@ -97,6 +100,7 @@ def generate_demonstrations(
         image_size: width and height of the pictures, pixels.
         stills: write only what the camera sees before and after every step, without hands and clips, of one of the
             scene's instructions: ten times faster, see `ksgen_envs.stills`.
+        ways: with ``stills``, in how many ways each step is done, for its regions of motion.
         progress: show a progress bar on stderr.
         final_evaluation: allow seeds of `EVALUATION_SEEDS` and above.
 
@@ -106,11 +110,13 @@ def generate_demonstrations(
         DatasetError: the folder holds a data set of another format or image size, or cannot be written.
     """
     _check(tasks, seeds, workers, image_size, final_evaluation)
+    if ways < 0 or (ways and not stills):
+        raise InvalidInput(f"ways is {ways}; give 0 or more, and stills=True with it")
     folder = Path(out)
-    _write_manifest(folder, tasks, seeds, image_size, stills)
+    _write_manifest(folder, tasks, seeds, image_size, stills, ways)
     suffix = "-stills" if stills else ""
     episodes = [
-        Episode(task, seed, folder / task_slug(task) / f"{seed:07d}{suffix}.npz", image_size, stills)
+        Episode(task, seed, folder / task_slug(task) / f"{seed:07d}{suffix}.npz", image_size, stills, ways)
         for seed in seeds
         for task in tasks
     ]
@@ -160,7 +166,7 @@ def _check(tasks: Sequence[str], seeds: range, workers: int | None, image_size: 
         raise InvalidInput(f"image_size is {image_size}; give at least 16 pixels")
 
 
-def _write_manifest(folder: Path, tasks: Sequence[str], seeds: range, image_size: int, stills: bool) -> None:
+def _write_manifest(folder: Path, tasks: Sequence[str], seeds: range, image_size: int, stills: bool, ways: int) -> None:
     """Write or widen the manifest; runs over other tasks and seeds may share a folder, other image sizes may not."""
     path = folder / MANIFEST
     runs: list[dict[str, Any]] = []
@@ -173,6 +179,7 @@ def _write_manifest(folder: Path, tasks: Sequence[str], seeds: range, image_size
             )
         runs, known = before["seeds"], before["tasks"]
     run = {"start": seeds.start, "stop": seeds.stop, "step": seeds.step} | ({"stills": True} if stills else {})
+    run |= {"ways": ways} if ways else {}
     manifest = {
         "format": FORMAT_VERSION,
         "tasks": [task for task in TASKS if task in {*known, *tasks}],
@@ -214,8 +221,11 @@ def _make(episode: Episode) -> tuple[Episode, str]:
         from ksgen_envs.stills import demonstrate_stills
         from ksgen_models.demonstration import save_demonstration
 
-        perform = demonstrate_stills if episode.stills else demonstrate
-        save_demonstration(perform(episode.env_id, episode.seed, image_size=episode.image_size), episode.path)
+        if episode.stills:
+            made = demonstrate_stills(episode.env_id, episode.seed, image_size=episode.image_size, ways=episode.ways)
+        else:
+            made = demonstrate(episode.env_id, episode.seed, image_size=episode.image_size)
+        save_demonstration(made, episode.path)
     except Exception as exc:
         where = traceback.extract_tb(exc.__traceback__)[-1]
         return episode, f"{type(exc).__name__}: {exc} ({Path(where.filename).name}:{where.lineno})"

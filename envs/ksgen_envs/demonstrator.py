@@ -160,6 +160,13 @@ def finish(stage: Stage, work: Work) -> None:
     stage.refresh()
 
 
+def undo(stage: Stage, work: Work) -> None:
+    """Leave the scene as it was before the step, without hands."""
+    stage.hands[work.touch.side].hide()
+    _move_prop(stage, work, 0.0)
+    stage.refresh()
+
+
 def plan_step(stage: Stage, goal: StepGoal, habit: float, rng: np.random.Generator) -> Work:
     """Decide how a step is done from the stage's present state; ``habit`` > 0 favours the right hand."""
     data = stage.data
@@ -209,9 +216,7 @@ def _well_timed(stage: Stage, work: Work, rng: np.random.Generator) -> Work:
     timing = replace(timing, enter=enter)
     frames = tuple(range(int(timing.opened) + 1, CLIP_FRAMES))
     gone = min(leaves, key=lambda at: _cut_frames(stage, replace(work, timing=replace(timing, gone=at)), frames))
-    stage.hands[work.touch.side].hide()
-    _move_prop(stage, work, 0.0)
-    stage.refresh()
+    undo(stage, work)
     return replace(work, timing=replace(timing, gone=gone))
 
 

@@ -21,7 +21,8 @@ was given), each a plain NumPy archive without pickled objects:
 ``camera``        (3, 3) intrinsics over (3, 4) world-to-camera, joined to (6, 4) float64 with a zero column
 ================  ==========================================================================================
 
-An episode of stills (``<seed>-stills.npz``) has the same arrays, but zero frames a clip instead of 16.
+An episode of stills (``<seed>-stills.npz``) has the same arrays, but zero frames a clip instead of 16. Where each step
+was done in K ways it also has ``ways``, (S, K, H, W) bool, packed along the last axis.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class DemonstrationStep:
         visible: (16, 2, 21) bool, inside the picture and not hidden behind anything.
         region_of_motion: (H, W) bool, convex hulls of the hands' keypoints, united over time.
         region_of_change: (H, W) bool, every pixel that differs from the key-step image in some frame.
+        ways: (K, H, W) bool, regions of motion of other ways to do the step, or None where none were asked for.
     """
 
     description: str
@@ -102,6 +104,7 @@ class DemonstrationStep:
     visible: NDArray[np.bool_]
     region_of_motion: NDArray[np.bool_]
     region_of_change: NDArray[np.bool_]
+    ways: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -177,12 +180,18 @@ def save_demonstration(demonstration: Demonstration, path: str | Path) -> None:
         region_of_change=np.packbits(np.stack([step.region_of_change for step in steps]), axis=-1),
         poses=demonstration.poses,
         camera=camera,
+        **_packed_ways(steps),
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     partial.write_bytes(buffer.getvalue())
     partial.replace(path)
+
+
+def _packed_ways(steps: tuple[DemonstrationStep, ...]) -> dict[str, NDArray[np.uint8]]:
+    ways = [step.ways for step in steps if step.ways is not None]
+    return {"ways": np.packbits(np.stack(ways), axis=-1)} if len(ways) == len(steps) else {}
 
 
 def load_demonstration(path: str | Path) -> Demonstration:
@@ -208,6 +217,7 @@ def load_demonstration(path: str | Path) -> Demonstration:
             np.unpackbits(data[name], axis=-1, count=width).astype(bool)
             for name in ("region_of_motion", "region_of_change")
         )
+        ways = np.unpackbits(data["ways"], axis=-1, count=width).astype(bool) if "ways" in data else None
         steps = tuple(
             DemonstrationStep(
                 description=description,
@@ -218,6 +228,7 @@ def load_demonstration(path: str | Path) -> Demonstration:
                 visible=data["visible"][index],
                 region_of_motion=motion[index],
                 region_of_change=change[index],
+                ways=None if ways is None else ways[index],
             )
             for index, description in enumerate(meta["descriptions"])
         )

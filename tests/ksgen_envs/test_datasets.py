@@ -47,7 +47,7 @@ def test_an_episode_that_fails_is_named_and_does_not_stop_the_rest(tmp_path):
 def test_stills_share_a_folder_with_demonstrations_and_have_no_frames(tmp_path):
     generate_demonstrations(tmp_path, [STACK], range(1), workers=1, image_size=64, progress=False)
     summary = generate_demonstrations(
-        tmp_path, [STACK], range(2), workers=1, image_size=64, stills=True, progress=False
+        tmp_path, [STACK], range(2), workers=1, image_size=64, stills=True, ways=2, progress=False
     )
     assert (summary.written, summary.failed) == (2, ())
     names = [episode.name for episode in list_episodes(tmp_path)]
@@ -57,7 +57,9 @@ def test_stills_share_a_folder_with_demonstrations_and_have_no_frames(tmp_path):
     assert np.array_equal(stills.frame, whole.frame), "the same scene"
     assert stills.images().shape == (len(stills.steps) + 1, 64, 64, 3)
     assert all(step.clip.shape == (0, 64, 64, 3) and step.keypoints.shape == (0, 2, 21, 3) for step in stills.steps)
-    assert read_manifest(tmp_path)["seeds"][-1] == {"start": 0, "stop": 2, "step": 1, "stills": True}
+    assert all(step.ways.shape == (2, 64, 64) and step.ways.any() for step in stills.steps)
+    assert all(step.ways is None for step in whole.steps)
+    assert read_manifest(tmp_path)["seeds"][-1] == {"start": 0, "stop": 2, "step": 1, "stills": True, "ways": 2}
 
 
 def test_a_folder_keeps_one_image_size(tmp_path):

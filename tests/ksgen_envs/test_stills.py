@@ -11,6 +11,8 @@ from ksgen_envs import TASKS
 from ksgen_envs.demonstrator import demonstrate
 from ksgen_envs.stills import demonstrate_stills
 from ksgen_envs.workbench import Workbench
+from ksgen_models.errors import InvalidInput
+from ksgen_models.rom import mask_iou
 
 
 def _instruction(env_id, seed, task):
@@ -31,3 +33,30 @@ def test_stills_end_where_a_demonstration_of_the_same_instruction_ends(env_id):
 def test_instructions_vary_with_the_seed():
     tasks = {demonstrate_stills("KSGen/SwitchOnLamp-v0", seed, image_size=32).steps[0].target for seed in range(8)}
     assert len(tasks) > 1
+
+
+def test_ways_differ_and_look_like_those_of_demonstrations():
+    seed, ways = 7, 4
+    stills = demonstrate_stills("KSGen/StackBlocks-v0", seed, image_size=64, ways=ways)
+    asked = _instruction("KSGen/StackBlocks-v0", seed, stills.task)
+    others = [
+        demonstrate("KSGen/StackBlocks-v0", seed, motion, image_size=64, instruction=asked).steps[0].region_of_motion
+        for motion in range(3)
+    ]
+    for step in stills.steps:
+        assert step.ways.shape == (ways, 64, 64)
+        assert step.ways.any((1, 2)).all()
+        assert len({way.tobytes() for way in step.ways}) == ways
+    likely = stills.steps[0].ways.mean(0) >= 0.5
+    assert all(mask_iou(likely, other) > 0.2 for other in others)
+
+
+def test_ways_change_nothing_of_the_stills():
+    plain, asked = (demonstrate_stills("KSGen/StoreInDrawer-v0", 3, image_size=64, ways=ways) for ways in (0, 2))
+    assert np.array_equal(plain.images(), asked.images())
+    assert np.array_equal(plain.poses, asked.poses)
+
+
+def test_a_number_of_ways_below_zero_is_refused():
+    with pytest.raises(InvalidInput, match="-1"):
+        demonstrate_stills("KSGen/StoreInDrawer-v0", 3, ways=-1)

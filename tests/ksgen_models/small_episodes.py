@@ -67,9 +67,15 @@ def write_episodes(folder: Path, number: int = 4, *, size: int = 128) -> Path:
 
 
 def without_clips(demonstration: Demonstration) -> Demonstration:
-    """Keep only the pictures before and after every step."""
+    """Keep only the pictures before and after every step, and its region of motion in two ways."""
     steps = (
-        replace(step, clip=step.clip[:0], keypoints=step.keypoints[:0], visible=step.visible[:0])
+        replace(
+            step,
+            clip=step.clip[:0],
+            keypoints=step.keypoints[:0],
+            visible=step.visible[:0],
+            ways=np.stack([step.region_of_motion, np.roll(step.region_of_motion, 3, 1)]),
+        )
         for step in demonstration.steps
     )
     return replace(demonstration, steps=tuple(steps))

@@ -18,6 +18,9 @@ def generate_demos(
         bool,
         typer.Option("--stills", help="Only the pictures before and after each step, no hands: ten times faster."),
     ] = False,
+    ways: Annotated[
+        int, typer.Option("--ways", min=0, help="With --stills: also where hands move in so many ways to do each step.")
+    ] = 0,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes every core.")] = 0,
 ) -> None:
     """Write demonstrations by the simulated person; what is there already is kept, so a stopped run goes on.
@@ -32,7 +35,8 @@ def generate_demos(
     from ksgen_envs.datasets import generate_demonstrations
 
     wanted = parse_tasks(tasks, TASKS)
-    summary = generate_demonstrations(out, wanted, chosen_seeds, workers=workers or core_count(), stills=stills)
+    workers = workers or core_count()
+    summary = generate_demonstrations(out, wanted, chosen_seeds, workers=workers, stills=stills, ways=ways)
     typer.echo(f"{out}: {summary.written} written, {summary.skipped} there already, {len(summary.failed)} failed")
     if summary.failed:
         typer.echo("\n".join(f"{name}: {error}" for name, error in summary.failed), err=True)

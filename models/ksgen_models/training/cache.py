@@ -31,6 +31,9 @@ class Cache:
         latents: (N, 16, C, s, s) float16, normalised.
         masks: (N, 16, 2, 4s, 4s) uint8, region of motion and of change of each frame, 255 where all of the pixel is in.
         pictures: (P, 8s, 8s, 3) uint8, all key-step and goal images at half the model's size.
+        ways: (M, 2s, 2s) uint8, region of motion of single ways to do a step, 255 where all of the pixel is in: those
+            of the clips, and those of stills.
+        way_picture, way_text: (M,) int64, the step's picture and sentence, likewise.
         clip_picture: (N,) int64, where in ``pictures`` the clip's key-step image is; its goal comes next.
         clip_text: (N,) int64 into ``texts``.
         looks: (N, 6) float32.
@@ -46,6 +49,9 @@ class Cache:
     latents: NDArray[np.float16]
     masks: NDArray[np.uint8]
     pictures: NDArray[np.uint8]
+    ways: NDArray[np.uint8]
+    way_picture: NDArray[np.int64]
+    way_text: NDArray[np.int64]
     clip_picture: NDArray[np.int64]
     clip_text: NDArray[np.int64]
     looks: NDArray[np.float32]
@@ -74,8 +80,19 @@ def frame_masks(
             cv2.fillConvexPoly(hulls, cv2.convexHull((inside * [width, height]).astype(np.int32)), 255)
     change = (np.abs(frame.astype(np.int16) - image).max(-1) > CHANGE_THRESHOLD).astype(np.uint8) * 255
     change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    small = [cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) for mask in (hulls, change)]
-    return np.stack(small).astype(np.uint8, copy=False)
+    return np.stack([_shrunk(mask, size) for mask in (hulls, np.asarray(change, np.uint8))])
+
+
+def _shrunk(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """(H, W) uint8 → (size, size) uint8, averaged."""
+    import cv2
+
+    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _ways(episode: Episode) -> int:
+    """How many regions of motion of single ways an episode gives."""
+    return episode.packed_ways.shape[0] * episode.packed_ways.shape[1] + (episode.steps if episode.has_clips else 0)
 
 
 @torch.no_grad()
@@ -101,7 +118,9 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
     masks = array("masks", (clips, CLIP_FRAMES, 2, 4 * side, 4 * side), np.uint8)
     small = array("pictures", (pictures, 8 * side, 8 * side, 3), np.uint8)
     key_latents = array("key_latents", (pictures, channels, side, side), np.float16)
+    ways = array("ways", (sum(_ways(episode) for episode in episodes), 2 * side, 2 * side), np.uint8)
     clip_picture, clip_text, looks, step_text, first_step, first_picture = [], [], [], [], [0], [0]
+    way_picture, way_text = [], []
     texts: dict[str, int] = {}
     clip = picture = 0
     for episode in tqdm(episodes, desc="encode", unit="episode"):
@@ -109,6 +128,11 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
         small[picture : picture + len(images)] = [halve(image) for image in images]
         key_latents[picture : picture + len(images)] = model.normalise(raw_latents(model, images, images[0])).numpy()
         step_text.extend(texts.setdefault(description, len(texts)) for description in episode.descriptions)
+        for step, description in enumerate(episode.descriptions):
+            for way in episode.ways(step):
+                ways[len(way_picture)] = _shrunk(way * np.uint8(255), 2 * side)
+                way_picture.append(picture + step)
+                way_text.append(texts[description])
         for step in range(episode.steps if episode.has_clips else 0):
             frames = np.stack([episode.frame(step, time) for time in range(CLIP_FRAMES)])
             latents[clip] = model.normalise(raw_latents(model, frames, images[step])).numpy()
@@ -116,6 +140,9 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
                 frame_masks(frame, images[step], keypoints, 4 * side)
                 for frame, keypoints in zip(frames, episode.keypoints[step], strict=True)
             ]
+            ways[len(way_picture)] = _shrunk(masks[clip, :, 0].max(0), 2 * side)
+            way_picture.append(picture + step)
+            way_text.append(texts[episode.descriptions[step]])
             clip_picture.append(picture + step)
             clip_text.append(texts[episode.descriptions[step]])
             looks.append(episode.look)
@@ -126,6 +153,8 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
     scenes, objects = names
     np.savez(
         folder / "index.npz",
+        way_picture=np.array(way_picture),
+        way_text=np.array(way_text),
         clip_picture=np.array(clip_picture),
         clip_text=np.array(clip_text),
         looks=np.array(looks, np.float32),
@@ -145,7 +174,7 @@ def open_cache(folder: Path) -> Cache:
     # Not memory-mapped: batches are drawn at random, and where idle pages are dropped training waits for the disk.
     arrays = {
         name: np.load(folder / f"{name}.npy", allow_pickle=False)
-        for name in ("latents", "masks", "pictures", "key_latents")
+        for name in ("latents", "masks", "ways", "pictures", "key_latents")
     }
     return Cache(
         **arrays,

@@ -27,6 +27,8 @@ CHANGED = 14 / 127.5
 """A pixel changed when a channel differs by more than this, in [-1, 1]."""
 POINTING = 0.15
 """Weight of the loss on the regions of change."""
+SINGLE = 2
+"""Single steps to point at for each whole plan: they cost little, and how hands move has more to teach."""
 
 
 @dataclass(frozen=True)
@@ -99,22 +101,21 @@ class KeyStepBatches:
             frame=picture_tensor(torch.from_numpy(np.stack(frames))),
             tokens=torch.stack(tokens).float(),
             mask=torch.stack(mask) & with_text[:, None, None],
-            steps=self._steps(random, number),
+            steps=self._steps(random, SINGLE * number),
         )
 
     def _steps(self, random: np.random.Generator, number: int) -> Steps:
-        """Steps of demonstrations, which alone have hands."""
+        """Steps of which the region of motion is known in some way of doing them."""
         cache = self.cache
-        clips = random.integers(len(cache.clip_picture), size=number)
-        pictures = cache.clip_picture[clips]
-        text = torch.from_numpy(cache.clip_text[clips])
-        hands = torch.from_numpy(np.stack([cache.masks[clip, :, 0].max(0) for clip in clips])).float() / 255
+        ways = random.integers(len(cache.ways), size=number)
+        pictures = cache.way_picture[ways]
+        text = torch.from_numpy(cache.way_text[ways])
         return Steps(
             frame=picture_tensor(torch.from_numpy(cache.pictures[pictures])),
             tokens=self.tokens[text][:, None].float(),
             mask=self.mask[text][:, None],
             change=torch.stack([changed(cache.pictures[picture : picture + 2], 1) for picture in pictures]),
-            motion=F.avg_pool2d(hands, hands.shape[-1] // (CHANGE_SCALE * cache.latents.shape[-1]))[:, None],
+            motion=torch.from_numpy(cache.ways[ways]).float()[:, None] / 255,
         )
 
     def _part(self, episode: int, random: np.random.Generator) -> tuple[int, int, int]:
