@@ -19,16 +19,13 @@ from numpy.typing import NDArray
 from ksgen_envs.datasets import EVALUATION_SEEDS
 from ksgen_models.demonstration import Demonstration
 from ksgen_models.errors import InvalidInput, KSGenError
-from ksgen_models.metrics import detection_rate, keypoint_error, most_changed, outside_psnr
+from ksgen_models.metrics import detection_rate, keypoint_error, nearest_outcome, outside_psnr
 from ksgen_models.rom import mask_iou
 
 if TYPE_CHECKING:
     from ksgen_agent import Imaginer
     from ksgen_envs.goals import Instruction
     from ksgen_models.interfaces import Tracker
-
-
-_CHANGED = 10  # of 255: a smaller difference is no change
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ class InstructionPair:
     Attributes:
         env_id, seed: the scene.
         wanted: the objects that the two instructions move.
-        moved: the objects whose pixels changed most, or the name of the error.
+        moved: the objects whose moving explains best what changed, "nothing", or the name of the error.
     """
 
     env_id: str
@@ -168,57 +165,38 @@ def _says_where_to_begin(instruction: Instruction) -> bool:
 def _evaluate_pair(
     imaginer: Imaginer, env_id: str, seed: int, pair: tuple[Instruction, Instruction]
 ) -> InstructionPair:
-    frame, masks = _frame_and_masks(env_id, seed)
+    frame, outcomes = _first_outcomes(env_id, seed)
     moved = []
     for instruction in pair:
         try:
             with closing(imaginer.imagine_stream(frame, instruction.task, seed=seed)) as steps:
-                moved.append(most_changed(frame, next(steps).clip[-1], masks))
+                moved.append(nearest_outcome(frame, next(steps).clip[-1], outcomes) or "nothing")
         except KSGenError as exc:
             moved.append(type(exc).__name__)
     wanted = (pair[0].steps[0].target, pair[1].steps[0].target)
     return InstructionPair(env_id, seed, wanted, (moved[0], moved[1]))
 
 
-def _frame_and_masks(env_id: str, seed: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
-    """The camera frame, and the pixels of everything that some instruction moves first.
-
-    Pixels of a thing that change when *another* one is moved (it is put on top, or throws its shadow there) say
-    nothing and are left out, unless that leaves less than a fifth of the thing.
-    """
+def _first_outcomes(env_id: str, seed: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.uint8]]]:
+    """The camera frame, and how it looks after the first step of each of the scene's instructions, by its target."""
     import mujoco
 
+    from ksgen_envs.offscreen import Pictures
     from ksgen_envs.workbench import Workbench, set_goal
 
     bench = Workbench(env_id, seed)
     first = {instruction.steps[0].target: instruction.steps[0] for instruction in bench.instructions()}
-    bodies = {step.target: step.body for instruction in bench.instructions() for step in instruction.steps}
     model, data = bench.start()
-    with mujoco.Renderer(model, bench.image_size, bench.image_size) as renderer:
-
-        def picture() -> NDArray[np.uint8]:
-            bench.apply_effects(model, data)
-            renderer.update_scene(data, bench.camera_name)
-            return renderer.render()
-
-        frame = picture()
-        renderer.enable_segmentation_rendering()
-        segments = picture()
-        renderer.disable_segmentation_rendering()
-        is_geom = segments[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
-        body_of_pixel = np.where(is_geom, model.geom_bodyid[segments[..., 0].clip(0)], -1)
-        masks = {name: body_of_pixel == model.body(body).id for name, body in bodies.items()}
-        start = data.qpos.copy()
+    with closing(Pictures(model, bench.camera_name, bench.image_size)) as pictures:
+        bench.apply_effects(model, data)
+        frame, start, outcomes = pictures.take(data), data.qpos.copy(), {}
         for target, step in first.items():
             set_goal(model, data, step)
-            changed = np.abs(picture().astype(np.int16) - frame).max(-1) > _CHANGED
+            bench.apply_effects(model, data)
+            outcomes[target] = pictures.take(data)
             data.qpos[:] = start
             mujoco.mj_forward(model, data)
-            for name in masks.keys() - {target}:
-                left = masks[name] & ~changed
-                if left.sum() > 0.2 * masks[name].sum():
-                    masks[name] = left
-    return frame, masks
+    return frame, outcomes
 
 
 def check_seeds(seeds: range, final_evaluation: bool) -> None:

@@ -10,7 +10,7 @@ from ksgen_models.metrics import (
     detection_rate,
     hand_structure_error,
     keypoint_error,
-    most_changed,
+    nearest_outcome,
     motion_distance,
     outside_psnr,
 )
@@ -74,13 +74,16 @@ def test_outside_psnr_ignores_the_dilated_region():
     assert 30 < outside_psnr(clip, image, region) < 10 * np.log10(255**2 * 2 * outside / 100) + 3
 
 
-def test_most_changed_names_the_object_that_left_its_place():
+def test_the_nearest_outcome_is_the_object_that_moved_and_not_the_one_it_covers():
     before = np.full((8, 8, 3), 50, np.uint8)
-    red, blue = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
-    red[:2, :2], blue[5:, 5:] = True, True
-    after = before.copy()
-    after[red] = 200
-    assert most_changed(before, after, {"red": red, "blue": blue, "hidden": np.zeros((8, 8), bool)}) == "red"
+    before[:2, :2], before[6:, 6:] = [200, 0, 0], [0, 0, 200]
+    red, blue = before.copy(), before.copy()
+    red[:2, :2], red[6:, 6:] = 50, [200, 0, 0]  # the red one is put on the blue one
+    blue[6:, 6:], blue[:2, 6:] = 50, [0, 0, 200]
+    drawn = np.clip(red.astype(int) + np.random.default_rng(0).integers(-30, 30, red.shape), 0, 255).astype(np.uint8)
+    assert nearest_outcome(before, drawn, {"blue": blue, "red": red}) == "red"
+    assert nearest_outcome(before, before, {"blue": blue, "red": red}) is None
+    assert nearest_outcome(before, drawn, {"same": before}) is None
 
 
 def test_hs_err_by_hand() -> None:

@@ -7,14 +7,14 @@ metric with its source and its stand-in; `networks` loads the feature networks; 
 
 from ksgen_models.metrics.hands import detection_rate, hand_structure_error, keypoint_error
 from ksgen_models.metrics.motion import motion_distance
-from ksgen_models.metrics.pictures import background_drift, most_changed, outside_psnr
+from ksgen_models.metrics.pictures import background_drift, nearest_outcome, outside_psnr
 
 __all__ = [
     "background_drift",
     "detection_rate",
     "hand_structure_error",
     "keypoint_error",
-    "most_changed",
     "motion_distance",
+    "nearest_outcome",
     "outside_psnr",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,14 +58,27 @@ def background_drift(generated: NDArray[np.uint8], real: NDArray[np.uint8], moti
     return float(np.mean([np.abs(frame[background] - still).mean() for frame in generated[1:]]))
 
 
-def most_changed(before: NDArray[np.uint8], after: NDArray[np.uint8], masks: dict[str, NDArray[np.bool_]]) -> str:
-    """Name of the object whose own pixels changed most between two pictures (H, W, 3).
+def nearest_outcome(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], outcomes: Mapping[str, NDArray[np.uint8]]
+) -> str | None:
+    """Which of several possible outcomes explains best what changed between two pictures (H, W, 3).
+
+    Judged by the mean absolute difference over the pixels that some outcome changes. That one thing covers another
+    then speaks for the outcome in which it does, and not for the covered thing.
 
     Args:
-        before: a picture in which every mask (H, W) shows where an object is.
+        before: the picture that every outcome begins with.
         after: the later picture.
-        masks: object name → its pixels in ``before``; empty masks are passed over.
+        outcomes: name → how ``before`` would look then, (H, W, 3) uint8.
+
+    Returns:
+        The name of the nearest outcome; None where ``before`` itself is as near: nothing happened.
     """
-    difference = np.abs(before.astype(np.float64) - after).mean(-1)
-    changes = {name: float(difference[mask].mean()) for name, mask in masks.items() if mask.any()}
-    return max(changes, key=lambda name: changes[name])
+    touched = changed_region(np.stack([before, *outcomes.values()]))
+    seen = after[touched].astype(np.float64)
+
+    def distance(picture: NDArray[np.uint8]) -> float:
+        return float(np.abs(picture[touched] - seen).mean()) if touched.any() else 0.0
+
+    nearest = min(outcomes, key=lambda name: distance(outcomes[name]))
+    return nearest if distance(outcomes[nearest]) < distance(before) else None
