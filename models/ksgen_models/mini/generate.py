@@ -15,7 +15,7 @@ from ksgen_models.interfaces import CheckCancelled, RegionPrediction, StepReques
 from ksgen_models.mini.autoencoder import FACTOR
 from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks
 from ksgen_models.mini.key_step_model import IMAGE
-from ksgen_models.mini.networks import DTYPE, Networks, decode_over, half_picture
+from ksgen_models.mini.networks import DTYPE, Networks, decode_over, encode_over, half_picture
 from ksgen_models.mini.sampling import SHIFT, gaussian, guided, sample
 from ksgen_models.mini.unet import Condition
 
@@ -25,6 +25,8 @@ _KEY_STEP, _REGION, _CLIP, _LOOK = range(4)
 _LIKELY = math.log(0.38 / 0.62)
 """Logit of the probability from which on a pixel belongs to the expected region. The overlap with what will happen is
 greatest where the cut lies at half the F1 score that is then reached (Lipton et al. 2014), below one half."""
+
+_VISIBLE = 6  # of 255: a smaller difference is no change
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class SamplerSettings:
     key_step_steps: int = 10
     region_steps: int = 6
     clip_steps: int = 8
-    key_step_guidance: float = 2.5
+    key_step_guidance: float = 1.0
     clip_guidance: float = 1.0
     guided_until: float = 0.3
     region_samples: int = 2
@@ -125,7 +127,8 @@ class MiniRegionModel:
         best = int(_soft_iou(unions[:, 0], expected).argmax())
         square = self.networks.square(request.image)
         motion, change = (square.from_square(mask.numpy()).clip(0.0, 1.0) for mask in (expected, unions[:, 1].mean(0)))
-        return RegionPrediction(motion=motion, change=np.maximum(motion, change), frames=clips[best].numpy())
+        change = np.maximum.reduce([motion, change, _moved(request)])
+        return RegionPrediction(motion=motion, change=change, frames=clips[best].numpy())
 
     def _expected_motion(self, request: StepRequest) -> Tensor:
         """(4s, 4s) float32 in [0, 1]: where a hand will be, as the Skill Transformer sees it."""
@@ -177,10 +180,25 @@ class MiniVideoGenerator:
             until=self.settings.guided_until,
         )
         latents = sample(
-            velocity, noise, steps=self.settings.clip_steps, shift=SHIFT[CLIP], check_cancelled=check_cancelled
+            velocity,
+            noise,
+            steps=self.settings.clip_steps,
+            shift=SHIFT[CLIP],
+            known=_first_and_last(networks, request),
+            check_cancelled=check_cancelled,
         )
-        drawn = decode_over(networks, latents[0, 1:], request.image)
-        return np.concatenate([request.image[None], drawn])
+        drawn = decode_over(networks, latents[0, 1:-1], request.image)
+        return np.concatenate([request.image[None], drawn, request.goal[None]])
+
+
+def _first_and_last(networks: Networks, request: StepRequest) -> tuple[Tensor, Tensor]:
+    """Latents (1, T, C, h, w) of the clip's first and last frame, and which frames they are: a step begins with its
+    key-step image and ends where the next one begins."""
+    start, goal = (encode_over(networks, picture, request.image) for picture in (request.image, request.goal))
+    middle = networks.meta.config.frames - 2
+    values = torch.cat([start, torch.zeros_like(start).expand(middle, -1, -1, -1), goal])
+    known = torch.tensor([True, *[False] * middle, True])
+    return values[None], known[None, :, None, None, None]
 
 
 def clip_condition(
@@ -223,6 +241,12 @@ def _union_tensor(networks: Networks, region: RegionPrediction, side: int) -> Te
         bytes3 = np.repeat((mask * 255).astype(np.uint8)[..., None], 3, axis=-1)
         masks.append(cv2.resize(square.to_square(bytes3)[..., 0], (side, side), interpolation=cv2.INTER_AREA))
     return (torch.from_numpy(np.stack(masks)).float() / 127.5 - 1.0)[None].to(DTYPE)
+
+
+def _moved(request: StepRequest) -> NDArray[np.float32]:
+    """(H, W) 0 or 1: where the goal image differs from the key-step image."""
+    difference = np.abs(request.goal.astype(np.int16) - request.image).max(-1)
+    return (difference > _VISIBLE).astype(np.float32)
 
 
 def _soft_iou(masks: Tensor, other: Tensor) -> Tensor:

@@ -78,6 +78,15 @@ def half_picture(picture: NDArray[np.uint8]) -> Tensor:
 
 
 @torch.inference_mode()
+def encode_over(networks: Networks, picture: NDArray[np.uint8], context: NDArray[np.uint8]) -> Tensor:
+    """Normalised latents (1, C, h, w) float32 of a picture (H, W, 3) as it is seen from the context (H, W, 3)."""
+    square = networks.square(context)
+    tensors = picture_tensor(torch.from_numpy(np.stack([square.to_square(image) for image in (picture, context)])))
+    with torch.autocast("cpu", DTYPE):
+        raw = networks.autoencoder.encode(tensors[:1].to(DTYPE), tensors[1:].to(DTYPE))
+    return networks.autoencoder.normalise(raw.float())
+
+
 def decode_over(networks: Networks, latents: Tensor, context: NDArray[np.uint8], batch: int = 16) -> NDArray[np.uint8]:
     """Decode normalised latents (N, C, h, w) and lay each over the context (H, W, 3): (N, H, W, 3) uint8."""
     square = networks.square(context)

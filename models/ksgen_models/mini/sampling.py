@@ -28,6 +28,7 @@ def sample(
     *,
     steps: int,
     shift: float,
+    known: tuple[Tensor, Tensor] | None = None,
     check_cancelled: CheckCancelled = never_cancelled,
 ) -> Tensor:
     """Integrate from noise (B, ...) to data.
@@ -37,6 +38,8 @@ def sample(
         noise: standard normal.
         steps: solver steps, each one call of ``velocity``.
         shift: above 1 spends more of the steps at high noise, see `SHIFT`.
+        known: (values, where), both (B, ...) or of fewer rows or columns: data that is known already, and a bool of
+            where. The model sees it at every noise level as it would lie there, and the rest is drawn to fit.
         check_cancelled: called before each step; may raise.
     """
     from diffusers import DPMSolverMultistepScheduler
@@ -48,9 +51,17 @@ def sample(
     x = noise
     for timestep, sigma in zip(scheduler.timesteps, scheduler.sigmas, strict=False):
         check_cancelled()
+        x = _with_known(x, known, noise, float(sigma))
         predicted = velocity(x, sigma.expand(len(x)))
         x = scheduler.step(predicted.float(), timestep, x, return_dict=False)[0]
-    return x
+    return _with_known(x, known, noise, 0.0)
+
+
+def _with_known(x: Tensor, known: tuple[Tensor, Tensor] | None, noise: Tensor, level: float) -> Tensor:
+    if known is None:
+        return x
+    values, where = known
+    return torch.where(where, (1 - level) * values + level * noise, x)
 
 
 def guided(conditional: Velocity, unconditional: Velocity, scale: float, *, until: float = 0.0) -> Velocity:
