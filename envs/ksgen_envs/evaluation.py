@@ -25,7 +25,9 @@ from ksgen_models.rom import mask_iou
 if TYPE_CHECKING:
     from ksgen_agent import Imaginer
     from ksgen_envs.goals import Instruction
+    from ksgen_models.demonstration import DemonstrationStep
     from ksgen_models.interfaces import Tracker
+    from ksgen_models.types import KeyStep
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class SceneFigures:
         error: why there is no imagination, or "".
         same_length: the plan has as many steps as the demonstration.
         generated_rate, true_rate: share of clip frames in which the tracker finds a hand.
-        motion_iou: per key step, predicted against true region of motion.
+        motion_iou: per pair of key steps that move the same thing, predicted against true region of motion.
         outside_psnr: per key step, dB outside the region of change (true or predicted).
         keypoint_error: per key step, palm lengths; NaN where no pair of hands is there to compare.
         seconds: how long the imagination took.
@@ -86,7 +88,7 @@ def _evaluate_scene(imaginer: Imaginer, tracker: Tracker, env_id: str, seed: int
     except KSGenError as exc:
         return SceneFigures(env_id, seed, demonstration.task, error=f"{type(exc).__name__}: {exc}")
     seconds = time.perf_counter() - started
-    pairs = list(zip(imagination.steps, demonstration.steps, strict=False))
+    pairs = list(_paired(imagination.steps, demonstration.steps))
     return SceneFigures(
         env_id,
         seed,
@@ -104,6 +106,18 @@ def _evaluate_scene(imaginer: Imaginer, tracker: Tracker, env_id: str, seed: int
         keypoint_error=tuple(keypoint_error(step.hands, true.keypoints) for step, true in pairs),
         seconds=seconds,
     )
+
+
+def _paired(
+    imagined: Sequence[KeyStep], demonstrated: Sequence[DemonstrationStep]
+) -> Iterator[tuple[KeyStep, DemonstrationStep]]:
+    """Pair steps that name the same object, those of one place first: "sort everything" leaves the order open."""
+    left = dict(enumerate(imagined))
+    for place, true in enumerate(demonstrated):
+        named = [key for key, step in left.items() if set(true.target.split()) <= set(step.description.lower().split())]
+        chosen = place if place in named or (not named and place in left) else next(iter(named), None)
+        if chosen is not None:
+            yield left.pop(chosen), true
 
 
 def _true_rate(tracker: Tracker, demonstration: Demonstration) -> float:

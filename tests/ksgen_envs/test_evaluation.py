@@ -1,8 +1,10 @@
 """Which instructions an imaginer is asked to tell apart."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from ksgen_envs.evaluation import evaluate_pairs
+from ksgen_envs.evaluation import _paired, evaluate_pairs
 from ksgen_models.errors import UnknownTask
 
 
@@ -37,3 +39,18 @@ def test_both_instructions_of_a_pair_name_what_comes_first(task):
 
 def test_a_pair_needs_two_orders():
     assert list(evaluate_pairs(Refuser(), ["KSGen/StoreInDrawer-v0"], range(500, 501))) == []
+
+
+def test_steps_are_paired_by_what_they_move():
+    def pair(imagined, demonstrated):
+        steps = [SimpleNamespace(description=sentence) for sentence in imagined]
+        true = [SimpleNamespace(target=target) for target in demonstrated]
+        return [(step.description, one.target) for step, one in _paired(steps, true)]
+
+    swapped = pair(["Put the red ball away", "Put the blue block away"], ["blue block", "red ball"])
+    assert swapped == [("Put the blue block away", "blue block"), ("Put the red ball away", "red ball")]
+    drawer = ["Open the drawer", "Put the ball into the drawer", "Close the drawer"]
+    assert pair(drawer, ["drawer", "red block", "drawer"]) == list(
+        zip(drawer, ["drawer", "red block", "drawer"], strict=True)
+    )
+    assert pair(["Open the drawer"], ["drawer", "red ball"]) == [("Open the drawer", "drawer")]
