@@ -60,7 +60,7 @@ SCORES: tuple[ScoreSpec, ...] = (
         fair=28,
         good=35,
     ),
-    ScoreSpec("goal_agreement", "Goal reached", 0, 1, "", "How much of the asked change the last frame shows."),
+    ScoreSpec("goal_agreement", "Goal reached", 0, 1, "", "How much of the asked change the clip's end shows."),
 )
 SCORE_NAMES: tuple[str, ...] = tuple(spec.name for spec in SCORES)
 
@@ -88,7 +88,7 @@ def score_step(
         motion_inside(clip, change | (region.predicted >= 0.5)),
         region_agreement(region.predicted, region.observed),
         background_psnr(clip, image, change),
-        goal_agreement(clip[-1], image, goal),
+        goal_agreement(clip, image, goal),
     )
     return dict(zip(SCORE_NAMES, values, strict=True))
 
@@ -160,18 +160,26 @@ def background_psnr(clip: NDArray[np.uint8], image: NDArray[np.uint8], change: N
     return float(np.clip(10 * np.log10(255.0**2 / max(error, 1e-12)), 0, PSNR_CEILING))
 
 
-def goal_agreement(last: NDArray[np.uint8], image: NDArray[np.uint8], goal: NDArray[np.uint8]) -> float:
-    """How much of the asked change the clip's last frame shows, in [0, 1].
+def goal_agreement(clip: NDArray[np.uint8], image: NDArray[np.uint8], goal: NDArray[np.uint8]) -> float:
+    """How much of the asked change the end of the clip shows, in [0, 1].
 
-    Over the pixels where key-step image and goal differ by more than `MOTION_LEVEL`: 1 less the distance from the last
-    frame to the goal divided by the distance from the key-step image to the goal. 1: looks like the goal; 0: no nearer
-    than the start. Where the goal asks for no change the score is 1.
+    The end is the clip's last quarter without its last frame, which a generator may be given; a pixel counts by the
+    frame in which it comes nearest to the goal, as a hand that leaves hides something in each of them. Over the pixels
+    where key-step image and goal differ by more than `MOTION_LEVEL`: 1 less the distance to the goal divided by the
+    distance from the key-step image to the goal. 1: looks like the goal; 0: no nearer than the start. Where the goal
+    asks for no change the score is 1.
+
+    Args:
+        clip: (T, H, W, 3) uint8; of less than two frames, the last one counts.
+        image, goal: (H, W, 3) uint8, before and after the step.
     """
     asked = _difference(goal, image)
     where = asked > MOTION_LEVEL
     if not where.any():
         return 1.0
-    return float(np.clip(1 - _difference(last, goal)[where].sum() / asked[where].sum(), 0, 1))
+    end = clip[min(len(clip) * 3 // 4, len(clip) - 2) : -1] if len(clip) > 1 else clip
+    left = np.min([_difference(frame, goal)[where] for frame in end], axis=0)
+    return float(np.clip(1 - left.sum() / asked[where].sum(), 0, 1))
 
 
 def dilate(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:

@@ -32,7 +32,7 @@ def test_imagine_gives_every_step_of_the_plan():
     assert tuple(first.scores) == SCORE_NAMES
     assert first.scores["hand_rate"] == pytest.approx(7 / 8)
     assert first.scores["background_psnr"] == 60
-    assert first.scores["goal_agreement"] == 1
+    assert first.scores["goal_agreement"] > 0.9
     assert first.embedding.shape == (384,)
 
 

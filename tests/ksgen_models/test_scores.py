@@ -112,11 +112,24 @@ def test_goal_agreement_measures_the_way_to_the_goal():
     goal[10:20, 10:20] = 200
     halfway[10:20, 10:20] = 150
     wrong[10:20, 10:20] = 0
-    assert goal_agreement(goal, image, goal) == 1
-    assert goal_agreement(halfway, image, goal) == pytest.approx(0.5)
-    assert goal_agreement(image, image, goal) == 0
-    assert goal_agreement(wrong, image, goal) == 0
-    assert goal_agreement(image, image, image) == 1
+
+    def clip(*end):
+        return np.stack([image] * 12 + list(end))
+
+    assert goal_agreement(clip(goal, goal, goal, goal), image, goal) == 1
+    assert goal_agreement(clip(halfway, halfway, halfway, goal), image, goal) == pytest.approx(0.5)
+    assert goal_agreement(clip(image, image, image, goal), image, goal) == 0, "the last frame may have been given"
+    assert goal_agreement(clip(wrong, wrong, wrong, goal), image, goal) == 0
+    assert goal_agreement(clip(image, image, image, image), image, image) == 1
+
+
+def test_a_hand_that_leaves_does_not_hide_that_the_goal_was_reached():
+    image = still_clip()[0]
+    goal = image.copy()
+    goal[10:20, 10:20] = 200
+    left, right = goal.copy(), goal.copy()
+    left[10:20, 10:15], right[10:20, 15:20] = 90, 90
+    assert goal_agreement(np.stack([image] * 12 + [left, right, right, goal]), image, goal) == 1
 
 
 @pytest.mark.parametrize("margin", [0, 1, 4, 60])
