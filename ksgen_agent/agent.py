@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from ksgen_agent.control import StopSignal
-from ksgen_agent.frames import WORKING_SIDE, check_frame, check_seed, check_task
+from ksgen_agent.frames import WORKING_SIDE, check_candidates, check_frame, check_seed, check_task
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
 from ksgen_agent.presets import Preset, find_preset, load_parts
@@ -39,6 +39,8 @@ class Agent:
             The agent closes ``parts.tracker`` when it is closed itself.
         planner: writes the plans instead of the preset's planner, e.g. `ksgen_models.planner.EndpointPlanner`.
         device: where to run, e.g. ``"cpu"`` or ``"cuda"``; None for the preset's own choice.
+        loading: of hub presets: ``weights``, ``settings``, ``options`` and ``download``, see
+            `ksgen_models.hub.parts.load_hub_parts`.
 
     Raises:
         PresetError: no such preset, or it cannot run here.
@@ -52,10 +54,13 @@ class Agent:
         parts: Parts | None = None,
         planner: Planner | None = None,
         device: str | None = None,
+        **loading: Any,
     ) -> None:
         if parts is None:
             chosen = find_preset(preset)
-            parts = load_parts(chosen, device)
+            parts = load_parts(chosen, device, **loading)
+        elif loading:
+            raise TypeError(f"{', '.join(loading)} make no sense with parts that are loaded already")
         else:
             chosen = Preset(preset, "Parts that the caller put together.", loader="", needs=(), extra="")
         if planner is not None:
@@ -79,13 +84,14 @@ class Agent:
         )
 
     @classmethod
-    def from_preset(cls, name: str, *, planner: Planner | None = None, device: str | None = None) -> Agent:
+    def from_preset(
+        cls, name: str, *, planner: Planner | None = None, device: str | None = None, **loading: Any
+    ) -> Agent:
         """Make an agent of a named preset.
 
-        Raises:
-            PresetError, WeightsMissing: as for the class.
+        Arguments and errors are those of the class.
         """
-        return cls(name, planner=planner, device=device)
+        return cls(name, planner=planner, device=device, **loading)
 
     @property
     def spec(self) -> ImaginerSpec:
@@ -99,6 +105,8 @@ class Agent:
         *,
         seed: int = 0,
         allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
     ) -> Imagination:
@@ -109,17 +117,20 @@ class Agent:
             task: what is to be done, in words.
             seed: the same seed gives the same result, bit by bit, on one machine.
             allow_out_of_domain: go on although the frame is of a kind the models do not know.
+            candidates: clips drawn of each key step, of which the one to be trusted most is kept; each costs its time.
+            least_trust: in [0, 1]; a key step whose best clip is trusted less ends the imagination. See
+                `ksgen_models.scores.trust`.
             deadline: seconds that it may take, or None.
             cancel: set it from another thread to stop.
 
         Raises:
             InvalidFrame, InvalidTask, InvalidInput: the input cannot be used.
             UnknownTask: the planner knows nothing like the task.
-            LowConfidence: the models do not know frames of this kind.
+            LowConfidence: the models do not know frames of this kind, or no clip of a key step can be trusted enough.
             Cancelled: ``cancel`` was set, or the agent was closed meanwhile.
             SubgoalTimeout: ``deadline`` passed.
         """
-        order, run = self._begin(frame, task, seed, allow_out_of_domain, deadline, cancel)
+        order, run = self._begin(frame, task, seed, allow_out_of_domain, (candidates, least_trust), deadline, cancel)
         steps = tuple(run.steps())
         end = _end(run)
         return Imagination(task=order.task, frame=order.frame, plan=end.plan, steps=steps, timings=end.timings)
@@ -131,6 +142,8 @@ class Agent:
         *,
         seed: int = 0,
         allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
     ) -> Generator[KeyStep, None, StreamEnd]:
@@ -140,7 +153,9 @@ class Agent:
         step is asked for. Work starts with the first ``next`` and goes on while the caller uses a step; closing the
         generator stops it.
         """
-        return self._stream(self._begin(frame, task, seed, allow_out_of_domain, deadline, cancel)[1])
+        return self._stream(
+            self._begin(frame, task, seed, allow_out_of_domain, (candidates, least_trust), deadline, cancel)[1]
+        )
 
     def _stream(self, run: Run) -> Generator[KeyStep, None, StreamEnd]:
         # A generator of the agent's own: it keeps the agent from being freed while somebody still iterates.
@@ -166,16 +181,20 @@ class Agent:
         task: str,
         seed: int,
         allow_out_of_domain: bool,
+        choice: tuple[Any, Any],
         deadline: float | None,
         cancel: threading.Event | None,
     ) -> tuple[Order, Run]:
         began = time.perf_counter()
         stop = StopSignal(deadline, cancel)
+        candidates, least_trust = check_candidates(*choice)
         order = Order(
             frame=check_frame(frame),
             task=check_task(task),
             seed=check_seed(seed),
             allow_out_of_domain=bool(allow_out_of_domain),
+            candidates=candidates,
+            least_trust=least_trust,
             provenance={
                 **self._spec.provenance,
                 "preset": self._spec.preset,

@@ -105,6 +105,19 @@ def check_seed(seed: Any) -> int:
     return value
 
 
+def check_candidates(candidates: Any, least_trust: Any) -> tuple[int, float]:
+    """Return how many clips of each key step to draw, and how far the best must be to be trusted.
+
+    Raises:
+        InvalidInput: ``candidates`` is no whole number in [1, 64], or ``least_trust`` none in [0, 1].
+    """
+    if isinstance(candidates, bool) or not isinstance(candidates, int | np.integer) or not 1 <= candidates <= 64:
+        raise InvalidInput(f"candidates is {candidates!r}; pass a whole number from 1 to 64")
+    if isinstance(least_trust, bool) or not isinstance(least_trust, int | float) or not 0 <= least_trust <= 1:
+        raise InvalidInput(f"least_trust is {least_trust!r}; pass a number from 0 to 1")
+    return int(candidates), float(least_trust)
+
+
 def _from_pillow(image: Any) -> NDArray[np.uint8]:
     if image.mode not in _PIL_MODES:
         raise InvalidFrame(f"the picture has Pillow mode {image.mode!r}; convert it to 8-bit 'RGB' first")

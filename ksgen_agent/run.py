@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ksgen_agent.control import StopSignal
 from ksgen_models.errors import LowConfidence
 from ksgen_models.interfaces import Parts, RegionPrediction, StepRequest
-from ksgen_models.scores import score_step
+from ksgen_models.scores import score_step, trust
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion
 
 _POLL = 0.05  # seconds between two looks at the stop signal while nothing arrives
@@ -38,6 +38,8 @@ class Order:
         task: normalised.
         seed: in [0, 2**63).
         allow_out_of_domain: go on although the frame is of a kind the models do not know.
+        candidates: clips drawn of each key step, of which the one to be trusted most is kept.
+        least_trust: below which no clip is accepted, see `ksgen_models.scores.trust`.
         provenance: what is the same for every key step.
     """
 
@@ -45,6 +47,8 @@ class Order:
     task: str
     seed: int
     allow_out_of_domain: bool
+    candidates: int
+    least_trust: float
     provenance: Mapping[str, Any]
 
 
@@ -136,17 +140,30 @@ class Run:
             images = parts.image_generator.draw(order.frame, plan.steps, seed=order.seed, check_cancelled=check)
         provenance = {**order.provenance, "seed": order.seed, "task": order.task, "domain_score": domain}
         for index, description in enumerate(plan.steps):
-            request = StepRequest(index, description, images[index], images[index + 1], order.seed)
-            with self._stage(f"steps/{index}/region"):
-                region = parts.region_model.predict(request, check_cancelled=check)
-            check()
-            with self._stage(f"steps/{index}/clip"):
-                clip = parts.video_generator.generate(request, region, check_cancelled=check)
-            check()
             known = {**provenance, "prompt": description, "steps": len(plan.steps)}
-            extraction = self._extraction.submit(self._extract, request, region, clip, known, embeddings[index])
-            self._extractions.append(extraction)
-            self._arrivals.put(extraction)
+            drawn = []
+            for candidate in range(order.candidates):
+                request = StepRequest(index, description, images[index], images[index + 1], order.seed, candidate)
+                region, clip = self._draw(request)
+                said = {**known, "candidate": candidate}
+                drawn.append(self._extracting(self._extract, request, region, clip, said, embeddings[index]))
+            self._arrivals.put(self._extracting(most_trusted, drawn, order.least_trust))
+
+    def _draw(self, request: StepRequest) -> tuple[RegionPrediction, NDArray[np.uint8]]:
+        check = self._stop.check
+        with self._stage(f"steps/{request.index}/region"):
+            region = self._parts.region_model.predict(request, check_cancelled=check)
+        check()
+        with self._stage(f"steps/{request.index}/clip"):
+            clip = self._parts.video_generator.generate(request, region, check_cancelled=check)
+        check()
+        return region, clip
+
+    def _extracting(self, work: Callable[..., KeyStep], *arguments: Any) -> Future[KeyStep]:
+        """Hand work to the extraction thread, which does one thing after the other."""
+        future = self._extraction.submit(work, *arguments)
+        self._extractions.append(future)
+        return future
 
     def _extract(
         self,
@@ -186,7 +203,25 @@ class Run:
         except Exception as exc:
             exc.add_note(f"(while imagining {self._order.task!r}, stage {name})")
             raise
-        self.timings[name] = time.perf_counter() - began
+        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - began
+
+
+def most_trusted(candidates: Sequence[Future[KeyStep]], least: float) -> KeyStep:
+    """The candidate whose scores are to be trusted most; the first of equals.
+
+    Raises:
+        LowConfidence: even that is trusted less than ``least``.
+    """
+    best = max((candidate.result() for candidate in candidates), key=lambda step: trust(step.scores))
+    trusted = trust(best.scores)
+    if trusted < least:
+        raise LowConfidence(
+            f"key step {best.index + 1} ({best.description!r}) came out with a trust of {trusted:.2f} in the best of "
+            f"{len(candidates)} clips, and {least:.2f} was asked for; ask for more candidates, or for less trust",
+            score=trusted,
+            threshold=least,
+        )
+    return best
 
 
 def check_domain(parts: Parts, frame: NDArray[np.uint8], allow_out_of_domain: bool) -> float | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +39,13 @@ def announce(what: str) -> Iterator[None]:
 
 
 def imagine_with_progress(
-    frame: NDArray[np.uint8], task: str, *, preset: str, seed: int, allow_out_of_domain: bool
+    frame: NDArray[np.uint8], task: str, *, preset: str, seed: int, **choices: Any
 ) -> Imagination:
     """Load a preset's models and imagine a task, showing the plan at once and every stage as it goes.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        task, seed, allow_out_of_domain: as for `ksgen_agent.Agent.imagine`.
+        task, seed, choices: as for `ksgen_agent.Agent.imagine`.
         preset: name of the preset.
     """
     from ksgen_agent import Agent
@@ -54,7 +55,7 @@ def imagine_with_progress(
     with announce(f'Loading the models of preset "{chosen.name}"'):
         parts = load_parts(chosen)
     with _Display() as display, Agent(chosen.name, parts=watch_parts(parts, display)) as agent:
-        return agent.imagine(frame, task, seed=seed, allow_out_of_domain=allow_out_of_domain)
+        return agent.imagine(frame, task, seed=seed, **choices)
 
 
 def write_imagination(imagination: Imagination, out: Path) -> None:

@@ -33,8 +33,9 @@ class StepRequest:
         description: the step's sentence.
         image: (H, W, 3) uint8, the key-step image.
         goal: (H, W, 3) uint8, the key-step image of the step after it, or the picture after the last step.
-        seed: seed of the whole imagination; a part derives its own noise from (seed, index), and what must stay the
+        seed: seed of the whole imagination; a part derives its own noise from `noise_key`, and what must stay the
             same through all steps (the person's looks) from the seed alone.
+        candidate: which of several clips of this step; the first is the one that is drawn when only one is asked for.
     """
 
     index: int
@@ -42,6 +43,12 @@ class StepRequest:
     image: NDArray[np.uint8]
     goal: NDArray[np.uint8]
     seed: int
+    candidate: int = 0
+
+    @property
+    def noise_key(self) -> tuple[int, ...]:
+        """What a part derives this clip's noise from."""
+        return (self.seed, self.index, self.candidate) if self.candidate else (self.seed, self.index)
 
 
 @dataclass(frozen=True)

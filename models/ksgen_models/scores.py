@@ -8,6 +8,7 @@ not (no background left to drift); each function says which.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from ksgen_models.types import HAND_BONES, HandTrack, RegionOfMotion
 
 BACKGROUND_MARGIN = 4  # pixels: soft shadows and resampling leak a little over a region's edge
 MOTION_LEVEL = 12  # of 255: smaller differences are noise of the decoder, not motion
+_HELD = 40.0  # dB, from where on a background counts as held
 PSNR_CEILING = 60.0  # dB: beyond this two 8-bit pictures are equal for every purpose
 
 
@@ -91,6 +93,22 @@ def score_step(
         goal_agreement(clip, image, goal),
     )
     return dict(zip(SCORE_NAMES, values, strict=True))
+
+
+def trust(scores: Mapping[str, float]) -> float:
+    """How far a key step with these scores is to be trusted, in [0, 1]: the geometric mean of what matters to a robot.
+
+    Hands must be found for a gripper to be led, what was asked for must happen, and nothing else. It ranks candidates;
+    it is no calibrated probability of success.
+    """
+    parts = [
+        scores["hand_rate"],
+        scores["goal_agreement"],
+        scores["motion_inside"],
+        scores["bone_constancy"],
+        min(scores["background_psnr"] / _HELD, 1.0),
+    ]
+    return float(np.prod(np.clip(parts, 1e-3, 1.0)) ** (1.0 / len(parts)))
 
 
 def hand_rate(hands: HandTrack) -> float:

@@ -10,7 +10,17 @@ import pytest
 from blob_parts import BLOCK, TASK, ColourTracker, PushVideo, find_colour, make_frame, make_parts
 
 import ksgen_agent
-from ksgen_agent import Agent, Cancelled, Imaginer, KSGenError, LowConfidence, PresetError, SubgoalTimeout, UnknownTask
+from ksgen_agent import (
+    Agent,
+    Cancelled,
+    Imaginer,
+    InvalidInput,
+    KSGenError,
+    LowConfidence,
+    PresetError,
+    SubgoalTimeout,
+    UnknownTask,
+)
 from ksgen_models.interfaces import never_cancelled
 from ksgen_models.scores import SCORE_NAMES
 
@@ -66,6 +76,39 @@ def test_same_seed_same_result_other_seed_another():
         assert np.array_equal(a.clip, c.clip)
         assert a.scores == b.scores == c.scores
     assert any(not np.array_equal(a.clip, b.clip) for a, b in zip(one.steps, three.steps, strict=True))
+
+
+class ThirdTime(PushVideo):
+    """Draws the push in the third candidate only."""
+
+    def generate(self, request, region, *, check_cancelled=never_cancelled):
+        clip = super().generate(request, region, check_cancelled=check_cancelled)
+        return clip if request.candidate == 2 else np.stack([request.image] * len(clip))
+
+
+def test_the_clip_to_be_trusted_most_is_kept_of_each_step():
+    with Agent(parts=make_parts(video=ThirdTime())) as agent:
+        one, three = (agent.imagine(make_frame(), TASK, candidates=number) for number in (1, 3))
+        again = agent.imagine(make_frame(), TASK, candidates=3)
+    assert [step.provenance["candidate"] for step in three.steps] == [2, 2, 2]
+    assert all(step.scores["hand_rate"] > 0.5 for step in three.steps)
+    assert all(step.scores["hand_rate"] == 0 for step in one.steps)
+    assert all(np.array_equal(a.clip, b.clip) for a, b in zip(three.steps, again.steps, strict=True))
+
+
+def test_a_step_that_cannot_be_trusted_ends_the_imagination():
+    with Agent(parts=make_parts(video=ThirdTime())) as agent:
+        stream = agent.imagine_stream(make_frame(), TASK, candidates=2, least_trust=0.5)
+        with pytest.raises(LowConfidence, match="best of 2 clips") as caught:
+            next(stream)
+        assert caught.value.score < 0.5 == caught.value.threshold
+        assert len(agent.imagine(make_frame(), TASK, candidates=3, least_trust=0.5).steps) == 3
+
+
+@pytest.mark.parametrize("choice", [{"candidates": 0}, {"candidates": 2.5}, {"least_trust": 1.5}, {"least_trust": "x"}])
+def test_a_choice_of_candidates_that_makes_no_sense_is_refused(choice):
+    with Agent(parts=make_parts()) as agent, pytest.raises(InvalidInput, match=next(iter(choice))):
+        agent.imagine(make_frame(), TASK, **choice)
 
 
 def test_a_step_arrives_while_the_next_is_still_being_drawn():

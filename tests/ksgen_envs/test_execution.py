@@ -16,7 +16,7 @@ from ksgen_envs import TASKS, demonstrate  # noqa: E402
 from ksgen_envs.executors.contact import rest_of  # noqa: E402
 from ksgen_envs.executors.controller import WaypointController  # noqa: E402
 from ksgen_envs.executors.execution import KeyStepExecutor  # noqa: E402
-from ksgen_envs.executors.imagined import imagine_next, trust  # noqa: E402
+from ksgen_envs.executors.imagined import imagine_next  # noqa: E402
 from ksgen_envs.executors.reading import Reading  # noqa: E402
 from ksgen_envs.executors.retarget_accuracy import key_step_of  # noqa: E402
 from ksgen_envs.executors.retarget_success import SceneResult, main, read_results, table  # noqa: E402
@@ -28,6 +28,7 @@ from ksgen_envs.robot.gripper import read_state  # noqa: E402
 from ksgen_envs.robot.model import TIP  # noqa: E402
 from ksgen_envs.wordings import STEP_WORDINGS  # noqa: E402
 from ksgen_models.errors import InvalidInput, UnknownTask  # noqa: E402
+from ksgen_models.scores import trust  # noqa: E402
 from ksgen_models.types import HandTrack, KeyStep, RegionOfMotion  # noqa: E402
 from ksgen_models.video_io import read_video  # noqa: E402
 
@@ -219,7 +220,7 @@ def test_the_candidate_that_shows_hands_is_taken(blank):
     imaginer: Any = Drawn({0: [scored(blank, 0.0)], 1: [scored(blank, 0.9)], 2: [scored(blank, 0.4)]})
     best = imagine_next(imaginer, blank.image, "Push the button", task="switch on", index=0, candidates=3)
     assert best.scores["hand_rate"] == 0.9
-    assert 0.0 < trust(scored(blank, 0.0)) < trust(best) < 1.0
+    assert 0.0 < trust(scored(blank, 0.0).scores) < trust(best.scores) < 1.0
 
 
 def test_a_sentence_that_is_no_task_is_found_in_the_tasks_plan(blank):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ksgen_envs.executors.contact import contact_of
 from ksgen_models.errors import KSGenError, LowConfidence, UnknownTask
+from ksgen_models.scores import trust
 from ksgen_models.types import KeyStep
 
 if TYPE_CHECKING:
@@ -25,23 +26,6 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"[a-z]+")
 _SAY_NOTHING = frozenset({"the", "a", "an", "it", "and", "to", "of", "on", "onto", "in", "into", "put", "take"})
 _SHARED = 0.6  # of the words of the shorter sentence
-_PSNR = 40.0  # dB, from where on a background counts as held
-
-
-def trust(step: KeyStep) -> float:
-    """How far a robot should trust a key step, in [0, 1]: the geometric mean of what its scores say.
-
-    Hands must be found for a gripper to be led, what was asked for must happen, and nothing else.
-    """
-    scores = step.scores
-    parts = [
-        scores["hand_rate"],
-        scores["goal_agreement"],
-        scores["motion_inside"],
-        scores["bone_constancy"],
-        min(scores["background_psnr"] / _PSNR, 1.0),
-    ]
-    return float(np.prod(np.clip(parts, 1e-3, 1.0)) ** (1.0 / len(parts)))
 
 
 def imagine_next(
@@ -76,7 +60,7 @@ def imagine_next(
         except KSGenError as exc:
             failure = exc
             continue
-        if best is None or trust(step) > trust(best):
+        if best is None or trust(step.scores) > trust(best.scores):
             best = step
     if best is None:
         raise failure

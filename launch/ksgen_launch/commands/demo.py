@@ -32,5 +32,5 @@ def demo(
 
     with announce("Setting the scene"):
         frame = camera_frame(ENV_ID, scene)
-    imagination = imagine_with_progress(frame, TASK, preset=DEFAULT_PRESET, seed=seed, allow_out_of_domain=False)
+    imagination = imagine_with_progress(frame, TASK, preset=DEFAULT_PRESET, seed=seed)
     write_imagination(imagination, out)

@@ -14,6 +14,12 @@ def imagine(
     out: Annotated[Path, typer.Option("--out", help="Folder for the report, the imagination and the frame.")],
     seed: Annotated[int, typer.Option("--seed", help="The same seed imagines the same again.")] = 0,
     preset: Annotated[str | None, typer.Option("--preset", help="Which models; `doctor` lists them.")] = None,
+    candidates: Annotated[
+        int, typer.Option("--candidates", min=1, help="Clips drawn of each key step; the most trusted one is kept.")
+    ] = 1,
+    least_trust: Annotated[
+        float, typer.Option("--least-trust", min=0, max=1, help="Stop where no clip of a key step is trusted so far.")
+    ] = 0.0,
     allow_out_of_domain: Annotated[
         bool, typer.Option("--allow-out-of-domain", help="Go on with a frame that the models were not made for.")
     ] = False,
@@ -25,6 +31,12 @@ def imagine(
 
     picture = read_frame(frame)
     imagination = imagine_with_progress(
-        picture, task, preset=preset or DEFAULT_PRESET, seed=seed, allow_out_of_domain=allow_out_of_domain
+        picture,
+        task,
+        preset=preset or DEFAULT_PRESET,
+        seed=seed,
+        candidates=candidates,
+        least_trust=least_trust,
+        allow_out_of_domain=allow_out_of_domain,
     )
     write_imagination(imagination, out)

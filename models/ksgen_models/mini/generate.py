@@ -114,7 +114,7 @@ class MiniRegionModel:
         side = config.image_size // FACTOR
         expected = self._expected_motion(request)
         condition = _repeat(clip_condition(self.networks, request, None), samples)
-        noise = gaussian((samples, config.frames, 2 * MASK_PATCH**2, side, side), request.seed, request.index, _REGION)
+        noise = gaussian((samples, config.frames, 2 * MASK_PATCH**2, side, side), *request.noise_key, _REGION)
         latent = sample(
             lambda x, level: self.networks.clip(x.to(DTYPE), level.to(DTYPE), condition, MASKS).float(),
             noise,
@@ -172,7 +172,7 @@ class MiniVideoGenerator:
         untold = clip_condition(networks, request, region, guided_away=True)
         side = config.image_size // FACTOR
         shape = (1, config.frames, config.autoencoder.latent_channels, side, side)
-        noise = gaussian(shape, request.seed, request.index, _CLIP)
+        noise = gaussian(shape, *request.noise_key, _CLIP)
         velocity = guided(
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told, CLIP).float(),
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold, CLIP).float(),
