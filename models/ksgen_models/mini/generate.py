@@ -136,8 +136,8 @@ class MiniRegionModel:
         tokens, mask = networks.tokens((request.description,))
         picture = half_picture(networks.square(request.image).to_square(request.image))
         logits = networks.key_step.skills(picture, tokens[None], mask[None]).motion[-1]  # (1, 1, 2s, 2s)
-        logits = F.interpolate(logits.float(), scale_factor=2.0, mode="bilinear")
-        return (logits - _LIKELY).sigmoid()[0, 0]
+        likely = F.interpolate(_smoothed(logits.float().sigmoid()), scale_factor=2.0, mode="bilinear")
+        return (likely.logit(eps=1e-4) - _LIKELY).sigmoid()[0, 0]
 
 
 @dataclass(frozen=True)
@@ -253,6 +253,12 @@ def _soft_iou(masks: Tensor, other: Tensor) -> Tensor:
     """(N, h, w) and (h, w) in [0, 1] → (N,) intersection over union."""
     both = (masks * other).sum((-2, -1))
     return both / (masks + other - masks * other).sum((-2, -1)).clamp(min=1e-6)
+
+
+def _smoothed(likely: Tensor) -> Tensor:
+    """(B, 1, h, w), each cell averaged with its neighbours: regions of motion have smooth edges."""
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=likely.dtype)
+    return F.conv2d(F.pad(likely, (1, 1, 1, 1), mode="replicate"), torch.outer(line, line)[None, None])
 
 
 def _sharpened(masks: Tensor) -> Tensor:
