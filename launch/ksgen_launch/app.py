@@ -14,6 +14,7 @@ from ksgen_launch.commands import (
     doctor,
     evaluate,
     export,
+    generate,
     generate_demos,
     imagine,
     keys,
@@ -48,6 +49,7 @@ def options(
 app.command("demo")(demo.demo)
 app.command("imagine")(imagine.imagine)
 app.command("assets")(assets.assets)
+app.command("generate")(generate.generate)
 app.command("generate-demos")(generate_demos.generate_demos)
 app.command("export")(export.export)
 app.command("view")(view.view)

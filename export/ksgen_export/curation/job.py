@@ -10,11 +10,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,6 +36,7 @@ from ksgen_export.curation.segments import WHOLE, Annotations, Problem, StepSegm
 from ksgen_export.curation.subclip import write_whole
 from ksgen_export.curation.thresholds import Thresholds
 from ksgen_export.curation.video import Video, curate_video, missing_video
+from ksgen_export.jobs import Failure, check_engine, run_tasks
 from ksgen_models.errors import DatasetError, InvalidInput
 
 JOB = "job.json"
@@ -97,6 +95,7 @@ def curate(
     thresholds: Thresholds | None = None,
     options: CurationOptions | None = None,
     workers: int = 1,
+    engine: str = "local",
     progress: bool = True,
 ) -> CurationSummary:
     """Curate a folder of videos.
@@ -107,16 +106,18 @@ def curate(
         annotations: from `ksgen_export.curation.readers`; None takes every video as one segment without a sentence.
         thresholds: what is kept; None takes the defaults.
         options: how; None takes the defaults.
-        workers: processes.
+        workers: processes; with Ray 0 takes as many as the cluster has room for.
+        engine: see `ksgen_export.jobs.run_tasks`.
         progress: show a progress bar on standard error.
 
     Raises:
         DatasetError: there are no videos, ``out`` holds a job with other thresholds or options, or cannot be written.
         WeightsMissing: the hand networks, or TransNetV2 where asked for, are not on this machine.
-        InvalidInput: ``workers`` is below 1.
+        InvalidInput: ``workers`` is below 1, or there is no such engine.
     """
     limits, how = thresholds or Thresholds(), options or CurationOptions()
-    if workers < 1:
+    check_engine(engine, workers, 1)
+    if workers < 1 and engine == "local":
         raise InvalidInput(f"workers is {workers}; give 1 or more")
     folder = Path(out)
     files, ambiguous = find_videos(videos)
@@ -128,13 +129,14 @@ def curate(
     todo = [video for video in found if not _is_done(parts[video.name], stamps[video.name])]
     # What failed or could not be written has no part, or one that the next run does again; it is told from here.
     loose: dict[str, list[Row]] = {}
-    for video, rows in _with_progress(_run(todo, folder, limits, how, workers), len(todo), progress):
+    for video, rows in _with_progress(
+        _run(todo, CurationWork(folder.resolve(), limits, how), workers, engine), len(todo), progress
+    ):
         try:
             write_part(parts[video.name], rows, stamps[video.name])
         except OSError as exc:
             error = f"DatasetError: cannot write to {folder} ({exc}); free space, then run again"
-            failed = [missing_video(segment, number) for number, segment in enumerate(video.segments)]
-            loose[video.name] = [replace(row, path=video.relative, detail=error) for row in failed]
+            loose[video.name] = _failed(video, error)
 
     def all_rows() -> Iterator[Row]:
         for video in found:
@@ -226,41 +228,37 @@ def _is_done(part: Path, stamp: str) -> bool:
     return all((part.parents[1] / row.clip).is_file() for row in rows if row.clip)
 
 
-def _run(
-    videos: list[Video], folder: Path, limits: Thresholds, how: CurationOptions, workers: int
-) -> Iterator[tuple[Video, list[Row]]]:
+@dataclass(frozen=True)
+class CurationWork:
+    """What the workers of a job do, a `ksgen_export.jobs.Work`: videos become rows.
+
+    Attributes:
+        folder: the job's.
+        limits: what is kept.
+        how: options.
+    """
+
+    folder: Path
+    limits: Thresholds
+    how: CurationOptions
+
+    @contextmanager
+    def __call__(self) -> Iterator[Callable[[Video], list[Row]]]:
+        """Load the hand tracker and, if asked for, TransNetV2."""
+        with load_tools(transnet=self.how.transnet) as tools:
+            yield lambda video: _curated(video, self.folder, tools, self.limits, self.how)
+
+
+def _run(videos: list[Video], work: CurationWork, workers: int, engine: str) -> Iterator[tuple[Video, list[Row]]]:
     """Videos and their rows, as they are done."""
-    if not videos:
+    if engine == "local" and (workers == 1 or len(videos) <= 1):
+        if videos:
+            with work() as do:
+                yield from ((video, do(video)) for video in videos)
         return
-    if workers == 1 or len(videos) == 1:
-        with load_tools(transnet=how.transnet) as tools:
-            for video in videos:
-                yield video, _curated(video, folder, tools, limits, how)
-        return
-    with load_tools(transnet=how.transnet):
-        pass  # what is missing is told here, once, and not by every worker
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(videos)), mp_context=context, initializer=_open_tools, initargs=(how.transnet,)
-    ) as pool:
-        jobs = {pool.submit(_curate_in_worker, video, folder, limits, how): video for video in videos}
-        try:
-            for job in as_completed(jobs):
-                yield jobs.pop(job), job.result()
-        except BrokenProcessPool as exc:
-            raise DatasetError(f"a worker died, perhaps for want of memory; run again to go on ({exc})") from exc
-
-
-_worker = ExitStack()
-_worker_tools: list[Tools] = []
-
-
-def _open_tools(transnet: bool) -> None:
-    _worker_tools.append(_worker.enter_context(load_tools(transnet=transnet)))
-
-
-def _curate_in_worker(video: Video, folder: Path, limits: Thresholds, how: CurationOptions) -> list[Row]:
-    return _curated(video, folder, _worker_tools[0], limits, how)
+    absolute = [replace(video, path=video.path.resolve()) for video in videos]
+    for video, answer in run_tasks(absolute, work, engine=engine, workers=workers):
+        yield video, _failed(video, answer.error) if isinstance(answer, Failure) else answer
 
 
 def _curated(video: Video, folder: Path, tools: Tools, limits: Thresholds, how: CurationOptions) -> list[Row]:
@@ -268,8 +266,12 @@ def _curated(video: Video, folder: Path, tools: Tools, limits: Thresholds, how: 
     try:
         return curate_video(video, folder, tools, limits, how.side)
     except Exception as exc:
-        failed = [missing_video(segment, number) for number, segment in enumerate(video.segments)]
-        return [replace(row, path=video.relative, detail=f"{type(exc).__name__}: {exc}") for row in failed]
+        return _failed(video, f"{type(exc).__name__}: {exc}")
+
+
+def _failed(video: Video, error: str) -> list[Row]:
+    rows = [missing_video(segment, number) for number, segment in enumerate(video.segments)]
+    return [replace(row, path=video.relative, detail=error) for row in rows]
 
 
 def _finish(summary: CurationSummary, all_rows: Callable[[], Iterable[Row]], limits: Thresholds) -> CurationSummary:

@@ -103,6 +103,21 @@ class LeRobotWriter:
         return self._info
 
 
+def write_staged(folder: Path, schema: EpisodeSchema, staged: Sequence[StagedEpisode]) -> None:
+    """Write a new dataset of episodes that were staged elsewhere, in this order; their folders stay as they are.
+
+    Args:
+        folder: of the dataset, not there yet.
+        schema: of all episodes.
+        staged: with indices from 0 on.
+
+    Raises:
+        DatasetError: it cannot be written.
+    """
+    with writing(folder):
+        _commit(folder, layout.make_info(schema, None), staged)
+
+
 def _commit(folder: Path, info: dict[str, Any], staged: Sequence[StagedEpisode]) -> dict[str, Any]:
     """Join staged episodes to files of the dataset; ``meta/info.json`` comes last and makes them part of it."""
     before = _episode_rows(folder, info)

@@ -25,7 +25,10 @@ def curate(
         typer.Option("--threshold", help="NAME=NUMBER, changes what is kept, e.g. shake=0.06. Again for more."),
     ] = None,
     side: Annotated[int, typer.Option("--side", help="Longest shorter side of the subclips, pixels.")] = 480,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 takes every core.")] = 0,
+    engine: Annotated[str, typer.Option("--engine", help="local, or ray: the cluster of RAY_ADDRESS.")] = "local",
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes; 0 takes every core, or all that the Ray cluster has.")
+    ] = 0,
 ) -> None:
     """Cut real video into 16-frame subclips with hand tracks and regions of motion, and say why the rest is dropped.
 
@@ -48,7 +51,8 @@ def curate(
         found,
         thresholds=_thresholds(threshold or []),
         options=CurationOptions(transnet=cuts == "transnet", side=side),
-        workers=workers or core_count(),
+        workers=workers or (0 if engine == "ray" else core_count()),
+        engine=engine,
     )
     typer.echo(f"{summary.kept} subclips kept, {summary.rejected} parts dropped, {summary.failed} segments failed")
     for reason, count in sorted(summary.reasons.items(), key=lambda item: -item[1]):
