@@ -18,16 +18,13 @@ It needs the packages onnx and onnxscript (``pip install 'ksgen-agent[export]'``
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from ksgen_export.onnx_writing import Export, write_export
 
 INPUTS = ("frames", "which", "before")
 OUTPUTS = ("keypoints", "world", "presence", "right")
-OPSET = 20
 
 
 def export_hand_tracker(path: str | os.PathLike[str], bundle: str | os.PathLike[str] | None = None) -> Path:
@@ -43,44 +40,22 @@ def export_hand_tracker(path: str | os.PathLike[str], bundle: str | os.PathLike[
     Raises:
         WeightsMissing: the asset is not on this machine.
         AssetError: it cannot be read.
+        PresetError: the packages onnx and onnxscript are not here.
     """
+    return write_export(hand_tracker_export(bundle), path)
+
+
+def hand_tracker_export(bundle: str | os.PathLike[str] | None = None) -> Export:
+    """What `export_hand_tracker` writes, with an example of what it takes; raises what that raises."""
     import torch
 
     from ksgen_models.hands.follow import FollowStep
     from ksgen_models.hands.landmark_network import load_landmark_network
 
-    step = FollowStep(load_landmark_network(bundle)).eval()
-    # No two sizes alike: the exporter takes equal ones for one and the same.
-    example = (torch.zeros(2, 96, 128, 3, dtype=torch.uint8), torch.tensor([0, 1, 1]), torch.rand(3, 21, 2))
-    some = torch.export.Dim.DYNAMIC
-    with _quiet():
-        program = torch.onnx.export(
-            step,
-            example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=INPUTS,
-            output_names=OUTPUTS,
-            dynamic_shapes=({0: some, 1: some, 2: some}, {0: some}, {0: some}),
-            verbose=False,
-        )
-    assert program is not None
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    program.save(partial)
-    partial.replace(path)
-    return path
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter tells of its own deprecations, and that there is no torchvision, which nothing here needs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    example = {
+        "frames": torch.zeros(2, 96, 128, 3, dtype=torch.uint8),
+        "which": torch.tensor([0, 1, 1]),
+        "before": torch.rand(3, 21, 2),
+    }
+    free = {"frames": (0, 1, 2), "which": (0,), "before": (0,)}
+    return Export(FollowStep(load_landmark_network(bundle)).eval(), example, OUTPUTS, free)

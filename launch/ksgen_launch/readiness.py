@@ -32,7 +32,8 @@ class Readiness:
 
 
 def preset_readiness() -> tuple[Readiness, ...]:
-    """Look at every preset. One whose libraries are there is loaded, since nothing less shows that it can run."""
+    """Look at every preset. An embedded one whose libraries are there is loaded, since nothing less shows that it can
+    run; of those from the hub the checkpoints are looked at, since loading takes minutes."""
     return tuple(
         Readiness(name, preset.description, name == DEFAULT_PRESET, _lacks(preset)) for name, preset in PRESETS.items()
     )
@@ -47,8 +48,18 @@ def _lacks(preset: Preset) -> tuple[str, ...]:
     there = {device.name.partition(":")[0] for device in devices()}
     if preset.device.partition(":")[0] not in there:
         return (f"device {preset.device} is not here; there is {', '.join(sorted(there))}",)
+    if preset.from_hub:
+        return _missing_checkpoints(preset)
     try:
         Agent(preset.name).close()
     except KSGenError as exc:
         return (" ".join(str(exc).split()),)
     return ()
+
+
+def _missing_checkpoints(preset: Preset) -> tuple[str, ...]:
+    from ksgen_models.hub.needs import preset_needs
+
+    needs = preset_needs(preset.arguments["video"], preset.arguments["images"])
+    lacking = [need.source for need in needs if need.lacks]
+    return (f"lacks {', '.join(lacking)}; see: ksgen-agent doctor --preset {preset.name}",) if lacking else ()

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 
-def doctor() -> None:
+def doctor(
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Show what this preset needs: weights, GB, GPU memory.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", help="With --preset: ROLE=FOLDER of a checkpoint of your own.")
+    ] = None,
+) -> None:
     """Show what is installed, which devices there are, and which presets can run here.
 
-    The exit code is 1 when the default preset cannot run.
+    With --preset show what that one needs, before anything is downloaded. The exit code is 1 when the default preset,
+    or the one that was asked for, cannot run.
     """
+    if preset is not None:
+        return _show_preset(preset, weights or [])
     from ksgen_launch import machine
     from ksgen_launch.readiness import preset_readiness
 
@@ -29,10 +41,21 @@ def doctor() -> None:
     _show_assets()
     _heading("Presets")
     ready = preset_readiness()
-    for preset in ready:
-        _row(preset.name + (" *" if preset.default else ""), "; ".join(preset.lacks) or "can run here")
-    if any(preset.default and preset.lacks for preset in ready):
+    for one in ready:
+        _row(one.name + (" *" if one.default else ""), "; ".join(one.lacks) or "can run here")
+    if any(one.default and one.lacks for one in ready):
         typer.echo("\nThe default preset (*) cannot run here.", err=True)
+        raise typer.Exit(1)
+
+
+def _show_preset(name: str, weights: list[str]) -> None:
+    from ksgen_launch.preset_report import parse_weights, preset_report
+
+    rows, can_run = preset_report(name, parse_weights(weights))
+    _heading("Preset")
+    for label, text in rows:
+        _row(label, text)
+    if not can_run:
         raise typer.Exit(1)
 
 

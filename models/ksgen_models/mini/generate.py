@@ -49,6 +49,14 @@ class SamplerSettings:
     region_samples: int = 2
 
 
+QUALITIES = {
+    "fast": SamplerSettings(key_step_steps=5, region_steps=3, clip_steps=4, region_samples=1),
+    "balanced": SamplerSettings(),
+    "best": SamplerSettings(key_step_steps=16, region_steps=10, clip_steps=16, region_samples=4),
+}
+"""Quality over speed and the reverse, by name; presets ``mini-fast``, ``mini`` and ``mini-best``."""
+
+
 @dataclass(frozen=True)
 class MiniKIG:
     """The Key-step Image Generator: all steps of the plan in one batch.

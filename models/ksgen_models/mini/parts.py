@@ -6,24 +6,24 @@ from pathlib import Path
 
 from ksgen_models.hands.tracker import HandTracker
 from ksgen_models.interfaces import Parts
-from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
+from ksgen_models.mini.generate import QUALITIES, MiniKIG, MiniRegionModel, MiniVideoGenerator
 from ksgen_models.mini.networks import load_networks
 from ksgen_models.mini.scene_reader import MiniSceneReader
 from ksgen_models.planner import RetrievalPlanner, default_library
 
 
-def load_mini_parts(weights: str | Path | None = None, *, settings: SamplerSettings | None = None) -> Parts:
+def load_mini_parts(weights: str | Path | None = None, *, quality: str = "balanced") -> Parts:
     """Load the embedded models for the CPU.
 
     Args:
         weights: a folder that `ksgen-agent train mini` wrote; None takes the package's own.
-        settings: solver steps and guidance.
+        quality: how hard to try, one of `ksgen_models.mini.generate.QUALITIES`.
 
     Raises:
         WeightsMissing: weights, hand networks or the sentence encoder are not on this machine.
     """
     networks = load_networks(weights)
-    settings = settings or SamplerSettings()
+    settings = QUALITIES[quality]
     reader = MiniSceneReader(networks)
     return Parts(
         planner=RetrievalPlanner(default_library(), networks.text, reader),
