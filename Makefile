@@ -5,6 +5,8 @@
 #   make lint      ruff and pyright
 #   make setup     system libraries, virtual environment, pinned packages, networks
 #   make doctor    what is installed and what can run here
+#   make bench     measure speed, about ten minutes with nothing else running, and write it to docs/
+#   make bench-check   measure the ratios anew and name what became worse than in docs/
 #   make clean     forget the virtual environment and everything written to out/
 #
 # VENV=/elsewhere/.venv puts the virtual environment elsewhere; PYTHON=python3.12 makes it with another Python;
@@ -31,7 +33,7 @@ BIN := $(VENV)/bin
 PINS := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 INSTALLED := $(VENV)/.installed-$(PINS)
 
-.PHONY: help setup system assets demo test test-fast test-slow lint format doctor clean
+.PHONY: help setup system assets demo test test-fast test-slow lint format doctor bench bench-check clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -83,6 +85,13 @@ format: $(INSTALLED)
 
 doctor: $(INSTALLED)
 	@"$(BIN)/ksgen-agent" doctor
+
+bench: setup
+	"$(BIN)/ksgen-agent" bench all --write docs
+
+# Exit code 1 when something became worse beyond noise.
+bench-check: setup
+	"$(BIN)/ksgen-agent" bench check
 
 clean:
 	rm -rf "$(VENV)" out

@@ -179,17 +179,24 @@ def imagine_scenes(preset: str, tasks: Sequence[str], seeds: range, out: Path) -
     from ksgen_models.demonstration import save_demonstration
 
     generated, real = out / "generated" / preset, out / "real"
-    scenes = [(task, seed) for seed in seeds for task in tasks]
+    places = {
+        (task, seed): (real / short_name(task) / f"{seed}.npz", generated / short_name(task) / str(seed))
+        for seed in seeds
+        for task in tasks
+    }
+    left = {
+        scene: (episode, imagined)
+        for scene, (episode, imagined) in places.items()
+        if not (episode.is_file() and (imagined / MANIFEST).is_file())
+    }
+    if not left:
+        return generated, real
     with Agent(preset) as agent:
-        for task, seed in tqdm(scenes, desc="scenes", unit="scene"):
-            folder = short_name(task)
-            episode, imagined = real / folder / f"{seed}.npz", generated / folder / str(seed)
-            if episode.is_file() and (imagined / MANIFEST).is_file():
-                continue
+        for (task, seed), (episode, imagined) in tqdm(left.items(), desc="scenes", unit="scene"):
             demonstration = demonstrate(task, seed)
             save_demonstration(demonstration, episode)
             try:
                 agent.imagine(demonstration.frame, demonstration.task, seed=seed).save(imagined)
             except KSGenError as exc:
-                tqdm.write(f"{folder} {seed}: {type(exc).__name__}: {exc}")
+                tqdm.write(f"{short_name(task)} {seed}: {type(exc).__name__}: {exc}")
     return generated, real

@@ -15,6 +15,7 @@ import json
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +26,48 @@ from ksgen_export.lerobot import layout
 from ksgen_export.lerobot.staging import region_video
 from ksgen_export.lerobot.writer import LeRobotWriter
 from ksgen_export.video import VideoOptions
+from ksgen_models.errors import DatasetError
 
 _SAME = VideoOptions(codec="libx264", pixel_format="yuv420p", quality=30, key_frame_every=2, preset="")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print seconds and frames a second of both."""
+@dataclass(frozen=True)
+class Comparison:
+    """Both writers on the same episodes.
+
+    Attributes:
+        episodes, frames: how many.
+        size: width and height of the pictures, pixels.
+        ours, theirs: seconds.
+    """
+
+    episodes: int
+    frames: int
+    size: tuple[int, int]
+    ours: float
+    theirs: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ours is."""
+        return self.theirs / self.ours
+
+
+def compare(number: int, python: Path) -> Comparison:
+    """Write ``number`` episodes with both.
+
+    Args:
+        number: of episodes.
+        python: interpreter of the environment that holds lerobot.
+
+    Raises:
+        DatasetError: the other writer failed; carries the end of what it said.
+    """
     from ksgen_envs import TASKS
     from ksgen_envs.demonstrator import demonstrate
 
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--episodes", type=int, default=10)
-    parser.add_argument("--python", required=True, type=Path, help="of the environment that holds lerobot")
-    asked = parser.parse_args(arguments)
-    demonstrations = (demonstrate(TASKS[seed % len(TASKS)], seed) for seed in range(asked.episodes))
+    demonstrations = (demonstrate(TASKS[seed % len(TASKS)], seed) for seed in range(number))
     episodes = [episode_of_demonstration(item) for item in demonstrations]
-    frames = sum(map(len, episodes))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for index, episode in enumerate(episodes):
@@ -55,12 +82,34 @@ def main(arguments: list[str] | None = None) -> None:
             for episode in episodes:
                 writer.add(episode)
         ours = time.perf_counter() - began
-        script = Path(__file__).parents[1] / "foreign/writer.py"
-        result = subprocess.run([asked.python, script, folder], capture_output=True, text=True, check=True)
-        theirs = float(result.stdout.split()[-1])
-    print(f"{len(episodes)} episodes, {frames} frames of {episodes[0].frames.shape[2]}×{episodes[0].frames.shape[1]}")
+        theirs = _their_seconds(python, folder)
+    height, width = episodes[0].frames.shape[1:3]
+    return Comparison(len(episodes), sum(map(len, episodes)), (width, height), ours, theirs)
+
+
+def _their_seconds(python: Path, folder: Path) -> float:
+    script = Path(__file__).parents[1] / "foreign/writer.py"
+    try:
+        result = subprocess.run([python, script, folder], capture_output=True, text=True, check=True)
+        return float(result.stdout.split()[-1])
+    except subprocess.CalledProcessError as exc:
+        last = exc.stderr.strip().splitlines()[-1:]
+        raise DatasetError(f"{python} cannot write with lerobot ({' '.join(last)}); name one that holds it") from exc
+    except (OSError, ValueError, IndexError) as exc:
+        raise DatasetError(f"{python} is no Python that holds lerobot ({exc}); name one") from exc
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print seconds and frames a second of both."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--python", required=True, type=Path, help="of the environment that holds lerobot")
+    asked = parser.parse_args(arguments)
+    done = compare(asked.episodes, asked.python)
+    ours, theirs, frames = done.ours, done.theirs, done.frames
+    print(f"{done.episodes} episodes, {frames} frames of {done.size[0]}×{done.size[1]}")
     print(f"KSGen-Agent {ours:.1f} s ({frames / ours:.1f} frames/s), lerobot {theirs:.1f} s ({frames / theirs:.1f})")
-    print(f"{theirs / ours:.2f} times as fast")
+    print(f"{done.ratio:.2f} times as fast")
 
 
 if __name__ == "__main__":

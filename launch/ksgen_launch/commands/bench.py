@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
-import resource
-import statistics
-import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from ksgen_launch.benchmarks.figures import Benchmarks, Part
+    from ksgen_launch.benchmarks.run import Wish
+
+Rounds = Annotated[int, typer.Option("--rounds", "--runs", min=1, help="How often each ratio is measured.")]
+AsJson = Annotated[bool, typer.Option("--json", help="All figures as JSON instead of the tables.")]
+Preset = Annotated[str, typer.Option("--preset", help="Whose imagination.")]
+Video = Annotated[
+    Path | None, typer.Option("--video", exists=True, dir_okay=False, help="A video file with hands, measured too.")
+]
+Lerobot = Annotated[
+    Path | None, typer.Option("--lerobot", exists=True, help="Python of an environment with lerobot, to compare with.")
+]
+Parts = Annotated[list[str] | None, typer.Option("--part", help="Only this part. Repeatable.")]
+
+COMMITTED = Path("docs/benchmarks/figures.json")
 app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
 
 
@@ -21,78 +35,36 @@ def bench() -> None:
 
 @app.command("imagine")
 def imagine(
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Warm runs.")] = 3,
-    preset: Annotated[str, typer.Option("--preset", help="Which models.")] = "mini",
+    rounds: Rounds = 3,
+    preset: Preset = "mini",
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Only say where the time of one imagination goes.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Time `imagine(frame, "assemble shelf")` in a warm process, and say where the time goes."""
-    from ksgen_agent import Agent
-    from ksgen_launch.scenes import camera_frame
+    """Time an imagination against its networks' forward calls alone, and say where the time goes."""
+    from ksgen_launch.benchmarks import imagine as part
+    from ksgen_launch.benchmarks.rounds import Scale
 
-    frame = camera_frame("KSGen/AssembleShelf-v0", 1_000_003)
-    totals, firsts, stages = [], [], {}
-    with Agent(preset) as agent:
-        agent.imagine(frame, "assemble shelf", seed=0)
-        for run in range(runs):
-            started = time.perf_counter()
-            first = None
-            for _ in agent.imagine_stream(frame, "assemble shelf", seed=run + 1):
-                first = first or time.perf_counter() - started
-            totals.append(time.perf_counter() - started)
-            firsts.append(first)
-        stages = dict(agent.imagine(frame, "assemble shelf", seed=0).timings)
-    result = {
-        "total_seconds": statistics.median(totals),
-        "first_step_seconds": statistics.median(firsts),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "stages": stages,
-    }
-    typer.echo(json.dumps(result, indent=1))
+    _show([part.measure_profile(preset) if profile else part.measure(Scale(rounds), preset)], as_json)
 
 
 @app.command("track")
-def track(
-    video: Annotated[Path, typer.Option("--video", exists=True, help="A video file with hands.")],
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of each, in turn.")] = 3,
-) -> None:
-    """Time the hand tracker against one `HandLandmarker.detect` call a frame in image mode, on the same clip."""
-    from ksgen_models.assets import HAND_LANDMARKER, asset_path
-    from ksgen_models.hands.tracker import HandTracker
-    from ksgen_models.video_io import read_video
+def track(video: Video = None, rounds: Rounds = 3, as_json: AsJson = False) -> None:
+    """Time the hand tracker against one `HandLandmarker.detect` call a frame in image mode, on the same clips."""
+    from ksgen_launch.benchmarks import track as part
+    from ksgen_launch.benchmarks.rounds import Scale
 
-    clip, fps = read_video(video)
-    ratios = []
-    with HandTracker() as tracker:
-        tracker.track(clip[:16], fps)
-        found = 0
-        for _ in range(runs):
-            started = time.perf_counter()
-            hands = tracker.track(clip, fps)
-            ours = time.perf_counter() - started
-            theirs = _image_mode_seconds(clip, str(asset_path(HAND_LANDMARKER)))
-            ratios.append(theirs / ours)
-            found = int(hands.valid.any(1).sum())
-    result = {
-        "frames": len(clip),
-        "frames_with_a_hand": found,
-        "speed_over_image_mode": statistics.median(ratios),
-        "all_ratios": [round(ratio, 3) for ratio in ratios],
-    }
-    typer.echo(json.dumps(result, indent=1))
+    _show([part.measure(Scale(rounds), video)], as_json)
 
 
-def _image_mode_seconds(clip, networks: str) -> float:
-    import mediapipe as mp
-    from mediapipe.tasks.python import BaseOptions, vision
+@app.command("export")
+def export(lerobot: Lerobot = None, rounds: Rounds = 3, as_json: AsJson = False) -> None:
+    """Time the LeRobot writer against encoding its videos alone, and against lerobot's own writer."""
+    from ksgen_launch.benchmarks import export as part
+    from ksgen_launch.benchmarks.rounds import Scale
 
-    options = vision.HandLandmarkerOptions(
-        base_options=BaseOptions(model_asset_path=networks), running_mode=vision.RunningMode.IMAGE, num_hands=2
-    )
-    with vision.HandLandmarker.create_from_options(options) as landmarker:
-        landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=clip[0]))
-        started = time.perf_counter()
-        for frame in clip:
-            landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=frame))
-        return time.perf_counter() - started
+    _show([part.measure(Scale(rounds), lerobot)], as_json)
 
 
 @app.command("serve")
@@ -130,3 +102,114 @@ def serve(
             reached = print_rows(rows)
     if not reached:
         raise typer.Exit(1)
+
+
+@app.command("all")
+def run_all(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, and only the ends of the curves.")] = False,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Of each ratio; 4, or 3 with --quick.")] = None,
+    part: Parts = None,
+    preset: Preset = "mini",
+    video: Video = None,
+    lerobot: Lerobot = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for figures.json.")] = Path("out/bench"),
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Also write figures, plots and benchmarks.md in this docs folder.")
+    ] = None,
+) -> None:
+    """Measure imagine, track, serve and export, each a ratio in one run, and how their costs grow.
+
+    Takes about ten minutes on two cores with nothing else running.
+    """
+    from dataclasses import replace
+
+    from ksgen_launch.benchmarks.figures import write_figures
+    from ksgen_launch.benchmarks.page import write_docs
+    from ksgen_launch.benchmarks.rounds import QUICK, Scale
+    from ksgen_launch.benchmarks.run import Wish, check_parts
+
+    scale = QUICK if quick else Scale()
+    scale = replace(scale, rounds=rounds or scale.rounds)
+    found = _measure(Wish(scale, check_parts(part), preset, video, lerobot))
+    written = [write_figures(found, out / "figures.json"), *(write_docs(found, write) if write else ())]
+    for path in written:
+        typer.echo(f"written: {path}")
+
+
+@app.command("report")
+def report(
+    figures: Annotated[Path, typer.Argument(help="A figures.json of `bench all`.")] = COMMITTED,
+    write: Annotated[Path, typer.Option("--write", help="The docs folder.")] = Path("docs"),
+) -> None:
+    """Make the generated part of docs/benchmarks.md and its plots anew from measured figures."""
+    from ksgen_launch.benchmarks.figures import read_figures
+    from ksgen_launch.benchmarks.page import write_docs
+
+    for path in write_docs(read_figures(figures), write):
+        typer.echo(f"written: {path}")
+
+
+@app.command("check")
+def check(
+    against: Annotated[Path, typer.Option("--against", help="Earlier figures.")] = COMMITTED,
+    now: Annotated[
+        Path | None, typer.Option("--now", exists=True, help="Compare these figures instead of measuring.")
+    ] = None,
+    part: Parts = None,
+    preset: Preset = "mini",
+    video: Video = None,
+    lerobot: Lerobot = None,
+) -> None:
+    """Measure the ratios anew, compare with earlier figures, and name what became worse beyond noise.
+
+    Exit code 1 if something did.
+    """
+    from ksgen_launch.benchmarks import guard
+    from ksgen_launch.benchmarks.figures import read_figures
+    from ksgen_launch.benchmarks.rounds import QUICK
+    from ksgen_launch.benchmarks.run import Wish, check_parts
+
+    parts = check_parts(part)
+    earlier = read_figures(against)
+    later = read_figures(now) if now else _measure(Wish(QUICK, parts, preset, video, lerobot))
+    verdict = guard.compare(earlier, later)
+    typer.echo(f"\n{guard.RULE}")
+    for difference in verdict.machines:
+        typer.echo(f"another machine: {difference}; ratios can differ for that alone")
+    for when in verdict.busy:
+        typer.echo(f"the machine was busy {when}: ratios are rough")
+    for change in verdict.changes:
+        typer.echo(str(change))
+    for name in verdict.gone:
+        typer.echo(f"not measured now: {name}")
+    for name in verdict.new:
+        typer.echo(f"new: {name}")
+    if verdict.worse:
+        typer.echo(f"became worse: {', '.join(change.now.name for change in verdict.worse)}", err=True)
+        raise typer.Exit(1)
+
+
+def _measure(wish: Wish) -> Benchmarks:
+    """Measure and show part by part."""
+    from ksgen_launch.benchmarks.facts import machine_facts
+    from ksgen_launch.benchmarks.figures import Benchmarks
+    from ksgen_launch.benchmarks.run import measure
+
+    facts = machine_facts()
+    found: list[Part] = []
+    for part in measure(wish, lambda name: typer.echo(f"measuring {name} …", err=True)):
+        _show([part], as_json=False)
+        found.append(part)
+    return Benchmarks(facts, tuple(found))
+
+
+def _show(parts: Iterable[Part], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from ksgen_launch.benchmarks.show import print_part
+
+    for part in parts:
+        if as_json:
+            typer.echo(json.dumps(asdict(part), indent=1))
+        else:
+            print_part(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from ksgen_launch.serving_bench import baselines
 from ksgen_launch.serving_bench.imaginer import MEGABYTE, SMALL, describe
 from ksgen_launch.serving_bench.latency import connect, drive_ready
 from ksgen_launch.serving_bench.processes import run_client, run_clients, server_of, subgoal_server
-from ksgen_launch.serving_bench.throughput import FRAME
+from ksgen_launch.serving_bench.throughput import FILLS, FRAME, STEPS, STORE
 
 CLIENTS = 32
 _IN_A_PROCESS = 250  # every client has open files, and a process may have about a thousand
@@ -27,30 +28,43 @@ def compare(folder: Path, *, rounds: int, requests: int) -> dict[str, Any]:
         folder: for the server's store.
         rounds: how often.
         requests: of all clients in a round.
+
+    Returns:
+        ``server``, ``blocking``, ``websocket``: answers a second, medians; ``over_blocking``, ``over_websocket``: the
+        same of the rounds' ratios; ``cpu_ms``: of each of the three, CPU milliseconds of an answer, clients included.
     """
     task = describe(1, MEGABYTE)
-    rates: dict[str, list[float]] = {"server": [], "blocking": [], "websocket": []}
+    found: dict[str, list[dict[str, float]]] = {"server": [], "blocking": [], "websocket": []}
     with (
-        subgoal_server(folder / "compare", "--jobs-per-worker", "2", "--store-gb", "0.25") as server,
+        subgoal_server(folder / "compare", "--jobs-per-worker", "2", *STORE) as server,
         server_of(baselines.serve_blocking) as blocking,
         server_of(baselines.serve_websocket) as websocket,
     ):
-        run_client(drive_many, "server", server.address, task, requests)
+        run_client(drive_many, "server", server.address, task, FILLS * STEPS)
         for _ in range(rounds):
             for name, one in (("server", server), ("blocking", blocking), ("websocket", websocket)):
-                rates[name].append(run_client(drive_many, name, one.address, task, requests))
-    results: dict[str, Any] = {name: sorted(values)[len(values) // 2] for name, values in rates.items()}
+                before = one.cpu_seconds()
+                result = run_client(drive_measured, name, one.address, task, requests)
+                spent = one.cpu_seconds() - before + result["cpu"]
+                found[name].append({"rate": result["rate"], "cpu": 1000 * spent / requests})
+    results: dict[str, Any] = {name: statistics.median(one["rate"] for one in ones) for name, ones in found.items()}
     for name in ("blocking", "websocket"):
-        ratios = sorted(one / other for one, other in zip(rates["server"], rates[name], strict=True))
-        results[f"over_{name}"] = ratios[len(ratios) // 2]
-    return results
+        pairs = zip(found["server"], found[name], strict=True)
+        results[f"over_{name}"] = statistics.median(one["rate"] / other["rate"] for one, other in pairs)
+    spent = {name: statistics.median(one["cpu"] for one in ones) for name, ones in found.items()}
+    return results | {"cpu_ms": spent}
 
 
-def drive_many(kind: str, address: str, task: str, requests: int) -> float:
-    """32 clients in threads that share the requests; answers a second."""
+def drive_many(kind: str, address: str, task: str, requests: int, clients: int = CLIENTS) -> float:
+    """Clients in threads that share the requests; answers a second."""
+    return drive_measured(kind, address, task, requests, clients)["rate"]
+
+
+def drive_measured(kind: str, address: str, task: str, requests: int, clients: int = CLIENTS) -> dict[str, float]:
+    """The same; also the clients' CPU seconds."""
     left = iter(range(requests))
     guard = threading.Lock()
-    ready = threading.Barrier(CLIENTS + 1)
+    ready = threading.Barrier(clients + 1)
     errors: list[BaseException] = []
 
     def work(ask: baselines.Ask) -> None:
@@ -68,19 +82,19 @@ def drive_many(kind: str, address: str, task: str, requests: int) -> float:
             errors.append(exc)
 
     with contextlib.ExitStack() as stack:
-        asks = [connect(kind, address, stack) for _ in range(CLIENTS)]
+        asks = [connect(kind, address, stack) for _ in range(clients)]
         threads = [threading.Thread(target=work, args=(ask,)) for ask in asks]
         for thread in threads:
             thread.start()
         with contextlib.suppress(threading.BrokenBarrierError):  # `errors` says why
             ready.wait(120)
-        began = time.perf_counter()
+        cpu, began = time.process_time(), time.perf_counter()
         for thread in threads:
             thread.join()
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     if errors:
         raise errors[0]
-    return requests / seconds
+    return {"rate": requests / seconds, "cpu": cpu}
 
 
 def gather(folder: Path, *, clients: int) -> dict[str, Any]:

@@ -18,10 +18,14 @@ from ksgen_models.metrics.catalogue import METRICS, SET
 from ksgen_models.metrics.evaluation import Measured, MeasuredRow
 from ksgen_models.metrics.frechet import Moments, frechet_distance
 from ksgen_models.metrics.measure import SET_FEATURES, Measurer
+from ksgen_models.metrics.store import Store
 
 ALL, MOTION_INTENSIVE = "all", "motion-intensive"
 _RETRIEVAL = "text_by_retrieval"
 _NORMAL_95 = 1.959963984540054
+_ROWS = 512  # of features that are added to a covariance at once
+_COVARIANCES = 2**27  # bytes of covariances that are kept at once on either side
+_Places = list[tuple[Store, str]]
 
 
 @dataclass(frozen=True)
@@ -146,35 +150,78 @@ def mean_figure(values: NDArray[np.floating], times: int = 1000, seed: int = 0) 
 def set_figure(metric: str, row: MeasuredRow, pairs: list[Measured], times: int, seed: int) -> Figure:
     """Fréchet distance of a set of pairs, with its interval from ``times`` resamplings of the pairs."""
     nothing = float("nan")
-    counts = np.ones(len(pairs), int)
-    value = _distance(metric, row, pairs, counts)
-    if not times or np.isnan(value) or len(pairs) < 3:
-        return Figure(value, nothing, nothing, len(pairs))
+    number = len(pairs)
+    if not number:
+        return Figure(nothing, nothing, nothing, 0)
+    generated: _Places = [(row.generated, pair.key) for pair in pairs]
+    real: _Places = [(row.real, pair.real) for pair in pairs]
+    basis = _basis(metric, [*generated, *real])
+
+    def distances(counts: NDArray[np.integer]) -> list[float]:
+        both = zip(*(_moments(metric, places, counts, basis) for places in (generated, real)), strict=True)
+        return [frechet_distance(one, other) if min(one.count, other.count) > 1 else nothing for one, other in both]
+
+    (value,) = distances(np.ones((1, number), int))
+    if not times or np.isnan(value) or number < 3:
+        return Figure(value, nothing, nothing, number)
     rng = np.random.default_rng(seed)
-    drawn = [
-        _distance(metric, row, pairs, np.bincount(rng.integers(len(pairs), size=len(pairs)), minlength=len(pairs)))
-        for _ in range(times)
-    ]
+    counts = np.stack([np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(times)])
+    dimension = (_features(metric, *generated[0]) if basis is None else basis).shape[1]
+    at_once = max(1, _COVARIANCES // (8 * dimension**2))
+    drawn = [value for first in range(0, times, at_once) for value in distances(counts[first : first + at_once])]
     spread = _NORMAL_95 * float(np.nanstd(drawn, ddof=1))
-    return Figure(value, max(0.0, value - spread), value + spread, len(pairs))
+    return Figure(value, max(0.0, value - spread), value + spread, number)
 
 
-def _distance(metric: str, row: MeasuredRow, pairs: list[Measured], counts: NDArray[np.integer]) -> float:
-    generated = _moments(metric, [(row.generated, pair.key) for pair in pairs], counts)
-    real = _moments(metric, [(row.real, pair.real) for pair in pairs], counts)
-    if generated is None or real is None or min(generated.count, real.count) < 2:
-        return float("nan")
-    return frechet_distance(generated, real)
+def _features(metric: str, store: Store, key: str) -> NDArray[np.float64]:
+    name = SET_FEATURES[metric]
+    return store.arrays(key, [name])[name].astype(np.float64)
 
 
-def _moments(metric: str, places: list[tuple], counts: NDArray[np.integer]) -> Moments | None:
-    moments = None
-    for (store, key), count in zip(places, counts, strict=True):
-        if count:
-            features = store.arrays(key, [SET_FEATURES[metric]])[SET_FEATURES[metric]]
-            moments = moments or Moments(features.shape[1])
-            moments.update(features, int(count))
-    return moments
+def _basis(metric: str, places: _Places) -> NDArray[np.float64] | None:
+    """(D, N) orthonormal columns that span all N features, or None where these are not fewer than their dimensions D.
+
+    Distances are the same within it, and a few clips cost a few clips' time.
+    """
+    gathered: list[NDArray[np.float64]] = []
+    rows = 0
+    for place in places:
+        gathered.append(_features(metric, *place))
+        rows += len(gathered[-1])
+        if rows >= gathered[-1].shape[1]:
+            return None
+    return np.linalg.qr(np.concatenate(gathered).T)[0] if gathered else None
+
+
+def _moments(
+    metric: str, places: _Places, counts: NDArray[np.integer], basis: NDArray[np.float64] | None
+) -> list[Moments]:
+    """Moments of the features at ``places`` for each row of ``counts`` (R, N), which says how often each is taken.
+
+    They are in the coordinates of ``basis`` if there is one. Every file is read once. Features are gathered before they
+    are added: an update passes over the whole covariance, however few rows it brings.
+    """
+    made: list[Moments] = []
+    gathered: list[NDArray[np.float64]] = []
+    owners: list[int] = []  # of each gathered row, its place
+
+    def add() -> None:
+        rows = np.concatenate(gathered)
+        for moments, count in zip(made, counts[:, owners], strict=True):
+            moments.update(np.repeat(rows, count, axis=0))
+        gathered.clear()
+        owners.clear()
+
+    for index, place in enumerate(places):
+        features = _features(metric, *place)
+        gathered.append(features if basis is None else features @ basis)
+        owners += [index] * len(features)
+        made = made or [Moments(gathered[0].shape[1]) for _ in counts]
+        if len(owners) >= _ROWS:
+            add()
+    if owners:
+        add()
+    return made
 
 
 def _text_by_retrieval(row: MeasuredRow, pairs: list[Measured], measurer: Measurer) -> dict[str, float]:
