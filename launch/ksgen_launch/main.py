@@ -1,7 +1,7 @@
 """Entry point of ``ksgen-agent``: puts the commands together and turns errors into one line.
 
-Exit codes: 0 done; 1 something failed that was not asked wrongly (``doctor``, ``generate-demos``, ``export``,
-``curate``, ``bench serve``); 2 wrong usage or one of KSGen-Agent's own errors.
+Exit codes: 0 done; 1 something failed that was not asked wrongly (``doctor``, ``generate``, ``generate-demos``,
+``export``, ``curate``, ``bench serve``, ``bench check``); 2 wrong usage or one of KSGen-Agent's own errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``ksgen-agent train``: train the embedded models from demonstrations."""
+"""``ksgen-agent train``: the embedded models from demonstrations, and full-size models on the user's own data."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Train models from demonstrations.", no_args_is_help=True)
+from ksgen_launch.commands import train_hub
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+train_hub.register(app)
 
 
 @app.callback()
 def train() -> None:
-    """Train models from demonstrations."""
+    """Train models: mini from demonstrations, the others on clips that ksgen-agent curate wrote."""
 
 
 @app.command("mini")
