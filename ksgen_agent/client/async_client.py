@@ -174,5 +174,6 @@ async def _receive(connection: Connection, wait: float) -> list[memoryview] | No
     poller = zmq.asyncio.Poller()
     poller.register(connection.socket, zmq.POLLIN)
     poller.register(connection.monitor, zmq.POLLIN)
-    await poller.poll(int(1000 * wait) + 1)
+    if connection.monitor in dict(await poller.poll(int(1000 * wait) + 1)):
+        connection.check_refusals()
     return connection.take()

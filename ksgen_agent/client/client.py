@@ -226,12 +226,12 @@ class SubgoalClient:
 
 def _receive(connection: Connection, wait: float, cancel: threading.Event | None) -> list[memoryview] | None:
     """Wait for a message at most so long, looking at the caller's event meanwhile."""
+    if cancel is None:
+        return connection.receive(wait)
     ends = time.monotonic() + wait
-    while True:
-        if cancel is not None and cancel.is_set():
-            raise Cancelled("the imagination was cancelled")
-        received = connection.take()
+    while not cancel.is_set():
         left = ends - time.monotonic()
+        received = connection.receive(min(max(left, 0.0), _LOOK))
         if received is not None or left <= 0:
             return received
-        connection.wait(left if cancel is None else min(left, _LOOK))
+    raise Cancelled("the imagination was cancelled")

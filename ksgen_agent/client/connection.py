@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from ksgen_models.errors import AuthenticationFailed, InvalidInput, KSGenError
 _REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _ENOUGH = 3  # handshakes that break off without a reason before that is taken for a refusal
 _MOST_MESSAGE = 2**30  # bytes
+_MOST_SOCKETS = 2**15  # of all clients of a process
 
 
 class Connection:
@@ -59,10 +61,6 @@ class Connection:
         for socket in (self.socket, self.monitor):
             self._poller.register(socket, zmq.POLLIN)
 
-    def wait(self, seconds: float) -> None:
-        """Return when there is something to `take`, or after so long."""
-        self._poller.poll(int(1000 * seconds) + 1)
-
     def send(self, frames: Sequence[Any]) -> None:
         """Send one message without waiting; where there is no room it is dropped, for the exchange to heal."""
         try:
@@ -70,19 +68,35 @@ class Connection:
         except zmq.Again:
             return
 
-    def take(self) -> list[memoryview] | None:
-        """The next message that has arrived, as views of its frames; None for none.
+    def receive(self, seconds: float) -> list[memoryview] | None:
+        """The next message, as views of its frames; None when none arrives for so long.
 
         Raises:
             AuthenticationFailed: the server refuses this key, or wants one.
         """
+        received = self.take()
+        if received is not None:
+            return received
+        arrived = dict(self._poller.poll(int(1000 * seconds) + 1))
+        if self.monitor in arrived:
+            self.check_refusals()
+        return self.take() if self.socket in arrived else None
+
+    def take(self) -> list[memoryview] | None:
+        """The next message that has arrived, as views of its frames; None for none."""
         try:
             return [frame.buffer for frame in self.socket.recv_multipart(zmq.NOBLOCK, copy=False)]
         except zmq.Again:
-            pass
+            return None
+
+    def check_refusals(self) -> None:
+        """See what the monitor has to say.
+
+        Raises:
+            AuthenticationFailed: the server refuses this key, or wants one.
+        """
         while self.monitor.poll(0):
             self._check_refusal(int(recv_monitor_message(self.monitor)["event"]))
-        return None
 
     def close(self) -> None:
         """End it; what was sent last has half a second to leave."""
@@ -111,10 +125,10 @@ class Connections:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._context: zmq.Context[Any] = zmq.Context()
+        self._context = _Shared.borrow()
         self._idle: list[Connection] = []
         self._lent = 0
-        self._closed = False
+        self._closed = self._ended = False
         self._guard = threading.Lock()
 
     def borrow(self) -> Connection:
@@ -152,6 +166,37 @@ class Connections:
 
     def _end_if_unused(self) -> None:
         with self._guard:
-            unused = self._closed and not self._lent and not self._context.closed
-            if unused:
-                self._context.term()
+            if not self._closed or self._lent or self._ended:
+                return
+            self._ended = True
+        _Shared.give_back(self._context)
+
+
+class _Shared:
+    """The ZeroMQ context of all clients of a process while there are any, so that one thread moves the bytes, however
+    many clients there are."""
+
+    _guard = threading.Lock()
+    _context: zmq.Context[Any] | None = None
+    _users = 0
+    _process = 0
+
+    @classmethod
+    def borrow(cls) -> zmq.Context[Any]:
+        with cls._guard:
+            if cls._context is None or cls._process != os.getpid():  # what a fork inherits it must not use
+                cls._context, cls._users, cls._process = zmq.Context(), 0, os.getpid()
+                cls._context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
+            cls._users += 1
+            return cls._context
+
+    @classmethod
+    def give_back(cls, context: zmq.Context[Any]) -> None:
+        with cls._guard:
+            if context is not cls._context or cls._process != os.getpid():
+                return
+            cls._users -= 1
+            if cls._users:
+                return
+            cls._context = None
+        context.term()

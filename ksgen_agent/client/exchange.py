@@ -12,8 +12,8 @@ there; one that does not know the job is sent it again, under the same id.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ksgen_agent.client.limits import Limits
 from ksgen_agent.imaginer import StreamEnd
@@ -28,8 +28,7 @@ _ASK_AGAIN = 0.25  # seconds, for a question whose answer was not final
 Buffer = bytes | memoryview
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """What a driver is to do now.
 
     Attributes:

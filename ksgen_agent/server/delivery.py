@@ -7,6 +7,7 @@ connection takes a few messages, and delivery goes on when it has room again.
 from __future__ import annotations
 
 import logging
+import mmap
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -23,6 +24,7 @@ _log = logging.getLogger("ksgen_agent.server")
 MOST_LISTENERS = 16  # connections that follow one job
 _ROUND = 4  # key steps sent to one connection before the others, and what came in meanwhile, have their turn
 _WORTH_MAPPING = 64 * 1024  # bytes; less is sooner read
+_NOW_AND_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _STALL = 0.002  # seconds after which a connection that had no room is tried again
 
 
@@ -109,7 +111,7 @@ class Delivery:
                 return None
             try:
                 # A connection that is gone or has no room shows here, before anything is read for it.
-                self._socket.send(peer, zmq.NOBLOCK | zmq.SNDMORE)
+                self._socket.send(peer, _NOW_AND_MORE)
             except zmq.ZMQError as exc:
                 if exc.errno == zmq.EAGAIN:
                     return _STALL
@@ -128,18 +130,18 @@ class Delivery:
         if step >= len(job.steps):
             self._socket.send(job.end)
             return False
-        header, size = job.steps[step]
+        header, size, file = job.steps[step]
         mapped = size >= _WORTH_MAPPING and not self._outgoing.full()
         try:
-            body = (self._store.map_step if mapped else self._store.read_step)(job.key, step, size)
+            body = self._store.map(file, size) if mapped else self._store.read(file, size)
         except OSError as exc:
             _log.error("a finished key step cannot be read", extra=fields(job=job.id, step=step, error=str(exc)))
             text = f"key step {step} was finished and cannot be read any more; submit the task again under a new id"
             self._socket.send(codec.encode(Error(job.id, "internal", text)))
             return False
         self._socket.send(header, zmq.SNDMORE)
-        tracker = self._socket.send(body, copy=False, track=mapped)
-        if mapped:
-            self._outgoing.note(job.key, tracker)
+        self._socket.send(body, copy=False)
+        if isinstance(body, mmap.mmap):
+            self._outgoing.note(job.key, body)
         self.sent += 1
         return True

@@ -15,7 +15,7 @@ from ksgen_agent.frames import GREATEST_SIDE, GREATEST_TASK, LEAST_SIDE, check_t
 from ksgen_agent.server import work
 from ksgen_agent.server.config import ServerConfig
 from ksgen_agent.server.delivery import Delivery
-from ksgen_agent.server.jobs import FairQueue, Job
+from ksgen_agent.server.jobs import FairQueue, Job, StoredStep
 from ksgen_agent.server.logs import fields
 from ksgen_agent.server.pool import WorkerPool
 from ksgen_agent.server.store import Store
@@ -99,7 +99,7 @@ class Desk:
         frame = self._check_frame(asked, body)
         job = self._find(owner, asked.id)
         if job is not None:
-            if not (_same_request(job.request, asked) and self._store.same_frame(job.key, frame)):
+            if not (_same_request(job.request, asked) and self._store.same_frame(job, frame)):
                 text = f"the id {asked.id!r} belongs to another request; choose a new id for every request"
                 return wire.Error(asked.id, "conflict", text)
         else:
@@ -240,15 +240,15 @@ class Desk:
     def _step_made(self, job: Job, made: work.Made, header: bytes) -> None:
         if made.index != len(job.steps):  # it was there already, from a worker that died
             return
-        self._store.add_step(job.key, made.index, header, made.size)
-        job.steps.append((header, made.size))
+        step = StoredStep(header, made.size, made.file)
+        self._store.add_step(job.key, made.index, step)
+        job.steps.append(step)
         self.counts["steps"] += 1
         if self._metrics:
             self._metrics.step_made(codec.decode(header, wire.FROM_SERVER))
         self._delivery.wake(job.key)
         if job.request.topic and self._publish:
-            body = self._store.read_step(job.key, made.index, made.size)
-            self._publish(job.request.topic, header, body)
+            self._publish(job.request.topic, header, self._store.read(made.file, made.size))
 
     # What time brings.
 
@@ -273,8 +273,7 @@ class Desk:
                 return
             job = self._open[key]
             job.state, job.started = "running", time.time()
-            job.spares = self._store.lend_spares(_SPARES)
-            self._store.update(job)
+            job.spares, job.new_files = self._store.lend(_SPARES)
             job.worker = self._pool.assign(self._order(job))
 
     def busy(self) -> bool:
@@ -292,8 +291,9 @@ class Desk:
             seed=asked.seed,
             allow_out_of_domain=asked.allow_out_of_domain,
             frame=asked.frame,
-            frame_path=str(self._store.frame_path(job.key)),
-            step_path=str(self._store.step_path(job.key, "")),
+            frame_path=self._store.path(job.frame_file),
+            folder=self._store.path(""),
+            new_files=job.new_files,
             images=asked.images,
             clip=asked.clip,
             have=len(job.steps),
@@ -324,8 +324,7 @@ class Desk:
             self._pool.stop(job.key)
 
     def _lose_worker(self, job: Job) -> None:
-        self._store.return_spares(job.spares)
-        job.spares = ()
+        self._take_back_files(job)
         if job.stop:
             self._end_stopped(job)
             return
@@ -353,8 +352,7 @@ class Desk:
     def _end(self, job: Job, state: str, end: bytes) -> None:
         job.state, job.end, job.finished = state, end, time.time()
         self._store.update(job)
-        self._store.return_spares(job.spares)
-        job.spares = ()
+        self._take_back_files(job)
         del self._open[job.key], self._by_name[job.owner, job.id]
         self.counts[state] += 1
         if self._store.full():
@@ -372,6 +370,13 @@ class Desk:
         code = codec.decode(end, wire.FROM_SERVER).code if state == "failed" else None
         who = {"job": job.id, "client": job.share, "worker": job.worker or None}
         _log.info("a job ended", extra=fields(**who, state=state, code=code, steps=len(job.steps), **timings))
+
+    def _take_back_files(self, job: Job) -> None:
+        used = {step.file for step in job.steps}
+        self._store.take_back(job.spares, used)
+        if job.new_files and job.state != "done":
+            self._store.clear(job.new_files, used)
+        job.spares, job.new_files = (), 0
 
     def _forget(self) -> int:
         return self._store.forget(time.time(), set(self._delivery.keys()), self._delivery.leaving())

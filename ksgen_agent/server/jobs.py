@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ksgen_agent.wire.messages import JobStatus, Submit
+
+
+class StoredStep(NamedTuple):
+    """A finished key step: its header, as sent, the bytes of its body, and the number of the file that holds it."""
+
+    header: bytes
+    size: int
+    file: int
 
 
 @dataclass
@@ -18,13 +27,15 @@ class Job:
         share: whose turn it takes in the queue.
         request: as submitted.
         state: one of `ksgen_agent.wire.messages.JOB_STATES`.
-        steps: of each finished key step the header, as sent, and the bytes of its body.
+        frame_file: number of the file that holds the frame.
+        steps: those that are finished.
         created, started, finished, deadline: 0 for not yet.
         attempts: workers that died while on it.
         end: header of the `Done` or `Error` that ends it; empty before.
         stop: why it is being stopped (``cancelled`` or ``timeout``); empty if it is not.
         stop_by: when a worker that does not heed this is killed.
-        spares: files that its worker may overwrite instead of making new ones.
+        spares: files that its worker may overwrite before it makes new ones.
+        new_files: first of the numbers that it may give to new files.
         worker: number of the worker that has it, or had it last; 0 for none.
     """
 
@@ -34,15 +45,17 @@ class Job:
     request: Submit
     created: float
     deadline: float
+    frame_file: int
     state: str = "queued"
-    steps: list[tuple[bytes, int]] = field(default_factory=list)
+    steps: list[StoredStep] = field(default_factory=list)
     started: float = 0.0
     finished: float = 0.0
     attempts: int = 0
     end: bytes = b""
     stop: str = ""
     stop_by: float = 0.0
-    spares: tuple[str, ...] = ()
+    spares: tuple[int, ...] = ()
+    new_files: int = 0
     worker: int = 0
 
     @property

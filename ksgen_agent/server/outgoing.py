@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter, deque
-
-import zmq
+from mmap import mmap
 
 _MOST_MAPPED = 512  # each holds a file open
 
@@ -16,42 +16,29 @@ class Outgoing:
     """
 
     def __init__(self) -> None:
-        self._leaving: deque[tuple[int, zmq.MessageTracker]] = deque()
         self._jobs: Counter[int] = Counter()
+        self._mapped: set[weakref.ref[mmap]] = set()
+        self._left: deque[tuple[int, weakref.ref[mmap]]] = deque()  # appended to by ZeroMQ's threads
 
-    def note(self, job: int, tracker: zmq.MessageTracker | None) -> None:
-        """A mapped file of this job is being sent; the tracker knows when that is over."""
-        if tracker is None or tracker.done:
-            return
-        self._leaving.append((job, tracker))
+    def note(self, job: int, body: mmap) -> None:
+        """A mapped file of this job was given to ZeroMQ, which keeps it for as long as it reads from it."""
         self._jobs[job] += 1
-        if len(self._leaving) > 2 * len(self._jobs):
-            self._tidy_front()
+        self._mapped.add(weakref.ref(body, lambda gone: self._left.append((job, gone))))
 
     def full(self) -> bool:
         """Whether no more files should be held open."""
-        if len(self._leaving) >= _MOST_MAPPED:
-            self._tidy()
-        return len(self._leaving) >= _MOST_MAPPED
+        self._settle()
+        return len(self._mapped) >= _MOST_MAPPED
 
     def jobs(self) -> set[int]:
         """The jobs that have files on their way."""
-        self._tidy()
+        self._settle()
         return set(self._jobs)
 
-    def _tidy_front(self) -> None:
-        while self._leaving and self._leaving[0][1].done:
-            self._drop(self._leaving.popleft()[0])
-
-    def _tidy(self) -> None:
-        for _ in range(len(self._leaving)):
-            job, tracker = self._leaving.popleft()
-            if tracker.done:
-                self._drop(job)
-            else:
-                self._leaving.append((job, tracker))
-
-    def _drop(self, job: int) -> None:
-        self._jobs[job] -= 1
-        if not self._jobs[job]:
-            del self._jobs[job]
+    def _settle(self) -> None:
+        while self._left:
+            job, gone = self._left.popleft()
+            self._mapped.discard(gone)
+            self._jobs[job] -= 1
+            if not self._jobs[job]:
+                del self._jobs[job]

@@ -17,11 +17,16 @@ from ksgen_agent.wire.schema import choice, flag, listing, optional, plain_map, 
 
 _key = whole(0, 2**63 - 1)
 _path = text(4096)
+_file = whole(0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Imagine this; key steps below ``have`` are in the store already and need not be written."""
+    """Imagine this; key steps below ``have`` are in the store already and need not be written.
+
+    Bodies go to files in ``folder``: those in ``spares`` are to be overwritten first, then new ones are to be made,
+    numbered from ``new_files`` on, as many as a job may have key steps.
+    """
 
     TYPE: ClassVar = "run"
     key: int = required(_key)
@@ -31,12 +36,13 @@ class Run:
     allow_out_of_domain: bool = required(flag)
     frame: Blob = required(check_blob)
     frame_path: str = required(_path)
-    step_path: str = required(_path)
+    folder: str = required(_path)
+    new_files: int = required(_file)
     images: str = required(choice(*PICTURE_ENCODINGS))
     clip: str = required(choice(*CLIP_ENCODINGS))
     have: int = required(whole(0, MOST_STEPS))
     queued: float = required(real(0))
-    spares: tuple[str, ...] = optional(listing(_path, 64), ())
+    spares: tuple[int, ...] = optional(listing(_file, 64), ())
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,13 @@ class Idle:
 
 @dataclass(frozen=True)
 class Made:
-    """A key step's body of ``size`` bytes is in its file; the body is the `Step`."""
+    """A key step's body of ``size`` bytes is in the file of this number; the body is the `Step`."""
 
     TYPE: ClassVar = "made"
     key: int = required(_key)
     index: int = required(whole(0, MOST_STEPS - 1))
     size: int = required(whole(0, 2**40))
+    file: int = required(_file)
 
 
 @dataclass(frozen=True)

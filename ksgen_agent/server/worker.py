@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def _imagine(
     stream = imaginer.imagine_stream(
         _load_frame(run), run.task, seed=run.seed, allow_out_of_domain=run.allow_out_of_domain, **more
     )
-    spares = list(run.spares)
+    files = chain(run.spares, count(run.new_files))
     sentences: list[str] = []
     end: StreamEnd | None = None
     try:
@@ -154,7 +155,7 @@ def _imagine(
             now = time.perf_counter()
             if step.index >= run.have:
                 timings = {"queued": run.queued, "since_start": now - began, "imagining": now - last}
-                send(_store_step(run, step, spares, timings))
+                send(_store_step(run, step, next(files), timings))
             last = time.perf_counter()
     finally:
         stream.close()
@@ -164,21 +165,19 @@ def _imagine(
     return codec.encode(Done(run.id, len(sentences), pack_plan(plan), seconds))
 
 
-def _store_step(run: work.Run, step: KeyStep, spares: list[str], timings: dict[str, float]) -> list[bytes]:
-    """Write a key step's body to its file, whole or not at all, and return what the server is told of it."""
+def _store_step(run: work.Run, step: KeyStep, file: int, timings: dict[str, float]) -> list[bytes]:
+    """Write a key step's body to this file, and return what the server is told of it."""
     began = time.perf_counter()
     message, pieces = pack_key_step(run.id, step, images=run.images, clip=run.clip, timings=timings)
-    target = f"{run.step_path}{step.index}"
-    partial = spares.pop() if spares else f"{target}.part"
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600)
+    handle = os.open(f"{run.folder}{file}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         size = write_pieces(handle, pieces)
-        os.ftruncate(handle, size)
+        if os.fstat(handle).st_size > size:
+            os.ftruncate(handle, size)
     finally:
         os.close(handle)
-    os.rename(partial, target)
     message.timings["packing"] = time.perf_counter() - began
-    return [codec.encode(work.Made(run.key, step.index, size)), codec.encode(message)]
+    return [codec.encode(work.Made(run.key, step.index, size, file)), codec.encode(message)]
 
 
 def write_pieces(handle: int, pieces: list[memoryview]) -> int:
@@ -195,7 +194,7 @@ def write_pieces(handle: int, pieces: list[memoryview]) -> int:
         while waiting and written >= waiting[0].nbytes:
             written -= waiting.pop(0).nbytes
         if written:
-            waiting[0] = waiting[0][written:]
+            waiting[0] = waiting[0].cast("B")[written:]
     return total
 
 

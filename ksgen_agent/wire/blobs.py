@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,11 +21,13 @@ from ksgen_models.errors import ProtocolError
 
 ALIGNMENT = 64
 MOST_AXES = 5
+MOST_ARRAYS = 32  # of one body
+MOST_NAME = 200  # characters
 MOST_BYTES = 2**40
 DTYPES = {"uint8": np.dtype("u1"), "bool": np.dtype("?"), "float32": np.dtype("<f4")}
 ENCODINGS = ("raw", "jpeg", "png", "mp4")
 _NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
-_PADDING = bytes(ALIGNMENT)
+_PADDING = memoryview(bytes(ALIGNMENT))
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,67 @@ class Blob:
     size: int
 
 
+class Layout(dict[str, Blob]):
+    """The arrays of one body, by name; not to be changed.
+
+    The bodies of one job are laid out alike, so whatever follows from a layout alone needs to be found out once: the
+    same layout in two headers is one object, and it may be a key of a cache.
+    """
+
+    @cached_property
+    def plain(self) -> dict[str, tuple[Any, ...]]:
+        """As it travels."""
+        return {name: astuple(blob) for name, blob in self.items()}
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return self._hash
+
+
+def check_layout(value: Any) -> Layout:
+    """Read the arrays of a header: a map of at most 32 names to what `check_blob` takes.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    if not isinstance(value, dict) or len(value) > MOST_ARRAYS:
+        raise ProtocolError(f"expected a map of at most {MOST_ARRAYS} arrays")
+    try:
+        packed = bytes(msgpack.packb(value) or b"")
+    except ValueError as exc:  # nested deeper than msgpack writes
+        raise ProtocolError(f"expected a map of arrays ({exc})") from None
+    return _read_layout(packed)
+
+
+@lru_cache(maxsize=128)
+def _read_layout(packed: bytes) -> Layout:
+    items = msgpack.unpackb(packed).items()  # values that are equal and not of one type differ in these bytes
+    layout = Layout()
+    for name, blob in items:
+        if not isinstance(name, str) or len(name) > MOST_NAME:
+            raise ProtocolError(f"names of arrays have at most {MOST_NAME} characters")
+        try:
+            layout[name] = check_blob(blob)
+        except ProtocolError as exc:
+            raise ProtocolError(f"{name}: {exc}") from None
+    return layout
+
+
 def check_blob(value: Any) -> Blob:
     """Read a blob of a header: the list of its five fields in their order.
 
     Raises:
         ProtocolError: it is none, or a raw one whose size is not that of its shape and dtype.
     """
-    if not isinstance(value, list) or len(value) != 5:
+    if not isinstance(value, list | tuple) or len(value) != 5:
         raise ProtocolError("expected [encoding, dtype, shape, offset, size] of an array")
     encoding, dtype, shape, offset, size = value
     if encoding not in ENCODINGS or not isinstance(dtype, str) or dtype not in DTYPES:
         raise ProtocolError(f"arrays are one of {', '.join(ENCODINGS)}, and hold one of {', '.join(DTYPES)}")
-    if not isinstance(shape, list) or len(shape) > MOST_AXES:
+    if not isinstance(shape, list | tuple) or len(shape) > MOST_AXES:
         raise ProtocolError(f"a shape is a list of at most {MOST_AXES} sides")
     for number in (*shape, offset, size):
         if type(number) is not int or not 0 <= number <= MOST_BYTES:
@@ -67,27 +120,34 @@ def check_blob(value: Any) -> Blob:
 
 def lay_out(
     arrays: Mapping[str, tuple[str, Any, tuple[int, ...]]],
-) -> tuple[dict[str, Blob], list[memoryview]]:
+) -> tuple[Layout, list[memoryview]]:
     """Place arrays in one body.
 
     Args:
         arrays: by name (encoding, array or encoded bytes, shape of the decoded array).
 
     Returns:
-        The blobs by name, and the pieces that make up the body when written one behind the other.
+        The layout, and the pieces that make up the body when written one behind the other, C-contiguous each.
     """
-    records: dict[str, Blob] = {}
+    found = {name: (encoding, *_bytes_of(name, content), shape) for name, (encoding, content, shape) in arrays.items()}
+    layout, gaps = _place(tuple((name, *one[:2], one[2].nbytes, one[3]) for name, one in found.items()))
     pieces: list[memoryview] = []
-    end = 0
-    for name, (encoding, content, shape) in arrays.items():
-        dtype, piece = _bytes_of(name, content)
-        if gap := -end % ALIGNMENT:
-            pieces.append(memoryview(_PADDING)[:gap])
-        end += gap
-        records[name] = Blob(encoding, dtype, shape, end, piece.nbytes)
+    for gap, (_, _, piece, _) in zip(gaps, found.values(), strict=True):
+        if gap:
+            pieces.append(_PADDING[:gap])
         pieces.append(piece)
-        end += piece.nbytes
-    return records, pieces
+    return layout, pieces
+
+
+@lru_cache(maxsize=128)
+def _place(arrays: tuple[tuple[str, str, str, int, tuple[int, ...]], ...]) -> tuple[Layout, tuple[int, ...]]:
+    """Where arrays of these names, encodings, dtypes, bytes and shapes lie, and the bytes of padding before each."""
+    layout, gaps, end = Layout(), [], 0
+    for name, encoding, dtype, size, shape in arrays:
+        gaps.append(-end % ALIGNMENT)
+        layout[name] = Blob(encoding, dtype, shape, end + gaps[-1], size)
+        end += gaps[-1] + size
+    return layout, tuple(gaps)
 
 
 def raw(array: NDArray[Any]) -> tuple[str, NDArray[Any], tuple[int, ...]]:
@@ -103,13 +163,11 @@ def view_array(blob: Blob, body: memoryview | None) -> NDArray[Any]:
     """
     if blob.encoding != "raw":
         raise ProtocolError(f"expected a raw array, got one encoded as {blob.encoding}")
-    dtype = DTYPES[blob.dtype]
-    part = view_bytes(blob, body)
-    if blob.dtype == "bool" and blob.size and np.frombuffer(part, np.uint8).max() > 1:
+    array = np.ndarray(blob.shape, DTYPES[blob.dtype], view_bytes(blob, body))
+    if blob.dtype == "bool" and blob.size and array.view(np.uint8).max() > 1:
         raise ProtocolError("a bool array holds a byte that is neither 0 nor 1")
-    array = np.frombuffer(part, dtype) if blob.size else np.zeros(0, dtype)
     array.flags.writeable = False
-    return array.reshape(blob.shape)
+    return array
 
 
 def view_bytes(blob: Blob, body: memoryview | None) -> memoryview:
@@ -134,5 +192,4 @@ def _bytes_of(name: str, content: Any) -> tuple[str, memoryview]:
         return "uint8", memoryview(content)
     if content.dtype not in _NAME_OF:
         raise ProtocolError(f"{name} has dtype {content.dtype}; only {', '.join(DTYPES)} travel")
-    flat = np.ascontiguousarray(content).reshape(-1)
-    return _NAME_OF[content.dtype], flat.view(np.uint8).data
+    return _NAME_OF[content.dtype], np.ascontiguousarray(content).data

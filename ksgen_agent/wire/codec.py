@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import msgpack
 import numpy as np
 
-from ksgen_agent.wire.blobs import Blob
+from ksgen_agent.wire.blobs import Blob, Layout
 from ksgen_agent.wire.schema import AnyMessage, read_fields
 from ksgen_models.errors import ProtocolError
 
@@ -33,7 +34,9 @@ def encode(message: Any) -> bytes:
         ProtocolError: a field holds what msgpack cannot carry, or the header would be too long.
     """
     header = {"v": VERSION, "type": message.TYPE}
-    header.update((item.name, getattr(message, item.name)) for item in fields(message))
+    for name in _names(type(message)):
+        value = getattr(message, name)
+        header[name] = value.plain if isinstance(value, Layout) else value
     try:
         packed = bytes(msgpack.packb(header, default=_simplify) or b"")
     except (TypeError, ValueError, OverflowError) as exc:
@@ -87,11 +90,16 @@ def split(frames: Sequence[Any]) -> tuple[memoryview, memoryview | None]:
     return views[0], views[1] if len(views) == 2 else None
 
 
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind))
+
+
 def _unpack(header: Buffer) -> dict[str, Any]:
     if len(header) > MOST_HEADER_BYTES:
         raise ProtocolError(f"the header has {len(header)} bytes, at most {MOST_HEADER_BYTES} are allowed")
     try:
-        values = msgpack.unpackb(header, raw=False, strict_map_key=True, max_ext_len=0, max_bin_len=0)
+        values = msgpack.unpackb(header, raw=False, use_list=False, strict_map_key=True, max_ext_len=0, max_bin_len=0)
     except Exception as exc:  # msgpack raises half a dozen unrelated classes
         raise ProtocolError(f"the header is not msgpack of plain data ({type(exc).__name__})") from None
     if not isinstance(values, dict):

@@ -17,19 +17,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_agent.wire.blobs import Blob, lay_out, raw, view_array, view_bytes
-from ksgen_agent.wire.messages import Done, Step
+from ksgen_agent.wire.blobs import Blob, Layout, lay_out, raw, view_array, view_bytes
+from ksgen_agent.wire.messages import CLIP_ENCODINGS, PICTURE_ENCODINGS, Done, Step
 from ksgen_agent.wire.schema import listing, mapping, plain, real, text
 from ksgen_models.errors import ProtocolError
 from ksgen_models.types import HAND_KEYPOINTS, Evidence, HandTrack, KeyStep, Plan, RegionOfMotion
 
 _TRACK = tuple(item.name for item in fields(HandTrack))
 _REGION = tuple(item.name for item in fields(RegionOfMotion))
+_DTYPES = {
+    **dict.fromkeys(("image", "goal", "clip"), "uint8"),
+    **dict.fromkeys(("keypoints", "world", "confidence", "predicted", "change", "embedding"), "float32"),
+    **dict.fromkeys(("valid", "interpolated", "observed", "per_frame"), "bool"),
+}
+_NAMES = ("image", "goal", "clip", *_TRACK, *_REGION, "embedding")
+_ENCODINGS = {"image": PICTURE_ENCODINGS, "goal": PICTURE_ENCODINGS, "clip": CLIP_ENCODINGS}
 _MOST_EMBEDDING = 65536
 
 
@@ -74,39 +82,21 @@ def unpack_key_step(message: Step, body: memoryview | None) -> KeyStep:
     Raises:
         ProtocolError: an array is missing, or its dtype or shape does not fit the others.
     """
-    known = message.arrays
-    image = _unpack_picture(known, "image", body)
-    clip = _unpack_clip(known, body)
-    height, width = image.shape[:2]
-    frames = clip.shape[0]
-    _expect("clip", clip, np.uint8, (frames, height, width, 3))
-    goal = _unpack_picture(known, "goal", body)
-    _expect("goal", goal, np.uint8, image.shape)
-    hands = {name: view_array(_find(known, name), body) for name in _TRACK}
-    for name in ("keypoints", "world"):
-        _expect(name, hands[name], np.float32, (frames, 2, HAND_KEYPOINTS, 3))
-    _expect("confidence", hands["confidence"], np.float32, (frames, 2))
-    for name in ("valid", "interpolated"):
-        _expect(name, hands[name], np.bool_, (frames, 2))
-    region = {name: view_array(_find(known, name), body) for name in _REGION}
-    for name in ("predicted", "change"):
-        _expect(name, region[name], np.float32, (height, width))
-    _expect("observed", region["observed"], np.bool_, (height, width))
-    _expect("per_frame", region["per_frame"], np.bool_, (frames, height, width))
-    embedding = view_array(_find(known, "embedding"), body)
-    _expect("embedding", embedding, np.float32, (min(embedding.size, _MOST_EMBEDDING),))
+    layout = message.arrays
+    _check_shapes(layout)
+    arrays = {name: _unpack(name, layout[name], body) for name in _NAMES}
     return KeyStep(
         index=message.index,
         description=message.description,
-        image=image,
-        goal=goal,
-        clip=clip,
+        image=arrays["image"],
+        goal=arrays["goal"],
+        clip=arrays["clip"],
         fps=message.fps,
-        hands=HandTrack(**hands),
-        region_of_motion=RegionOfMotion(**region),
+        hands=HandTrack(**{name: arrays[name] for name in _TRACK}),
+        region_of_motion=RegionOfMotion(**{name: arrays[name] for name in _REGION}),
         scores=message.scores,
         provenance=message.provenance,
-        embedding=embedding,
+        embedding=arrays["embedding"],
     )
 
 
@@ -171,38 +161,44 @@ def _pack_clip(step: KeyStep, encoding: str) -> tuple[str, Any, tuple[int, ...]]
     return encoding, encode_clip(step.clip, step.fps), step.clip.shape
 
 
-def _unpack_picture(known: Mapping[str, Blob], name: str, body: memoryview | None) -> NDArray[np.uint8]:
-    blob = _find(known, name)
+def _unpack(name: str, blob: Blob, body: memoryview | None) -> NDArray[Any]:
     if blob.encoding == "raw":
-        image = view_array(blob, body)
-        _expect(name, image, np.uint8, (*image.shape[:2], 3))
-        return image
-    from ksgen_agent.wire.pictures import decode_picture
+        return view_array(blob, body)
+    from ksgen_agent.wire.pictures import decode_clip, decode_picture
 
-    if blob.encoding not in ("jpeg", "png"):
-        raise ProtocolError(f"{name} is encoded as {blob.encoding}")
-    return decode_picture(view_bytes(blob, body), blob.encoding, blob.shape)
+    part = view_bytes(blob, body)
+    return decode_clip(part, blob.shape) if name == "clip" else decode_picture(part, blob.encoding, blob.shape)
 
 
-def _unpack_clip(known: Mapping[str, Blob], body: memoryview | None) -> NDArray[np.uint8]:
-    blob = _find(known, "clip")
-    if blob.encoding == "raw":
-        clip = view_array(blob, body)
-        _expect("clip", clip, np.uint8, (*clip.shape[:3], 3))
-        return clip
-    from ksgen_agent.wire.pictures import decode_clip
+@lru_cache(maxsize=128)
+def _check_shapes(layout: Layout) -> None:
+    """Whether the declared arrays make up a key step; what is decoded later is held to what was declared.
 
-    if blob.encoding != "mp4":
-        raise ProtocolError(f"the clip is encoded as {blob.encoding}")
-    return decode_clip(view_bytes(blob, body), blob.shape)
-
-
-def _find(known: Mapping[str, Blob], name: str) -> Blob:
-    if name not in known:
-        raise ProtocolError(f"the key step lacks the array {name!r}")
-    return known[name]
-
-
-def _expect(name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:
-    if array.dtype != dtype or array.shape != shape:
-        raise ProtocolError(f"{name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
+    Raises:
+        ProtocolError: they do not.
+    """
+    if lacking := [name for name in _NAMES if name not in layout]:
+        raise ProtocolError(f"the key step lacks the array {lacking[0]!r}")
+    picture, clip = layout["image"].shape, layout["clip"].shape
+    side, frames = picture[:2], clip[:1]
+    shapes = {
+        "image": (*side, 3) if len(side) == 2 else (0, 0, 3),
+        "goal": picture,
+        "clip": (*frames, *picture),
+        "keypoints": (*frames, 2, HAND_KEYPOINTS, 3),
+        "world": (*frames, 2, HAND_KEYPOINTS, 3),
+        "confidence": (*frames, 2),
+        "valid": (*frames, 2),
+        "interpolated": (*frames, 2),
+        "predicted": side,
+        "change": side,
+        "observed": side,
+        "per_frame": (*frames, *side),
+        "embedding": (min(layout["embedding"].size // 4, _MOST_EMBEDDING),),
+    }
+    for name in _NAMES:
+        blob = layout[name]
+        if blob.dtype != _DTYPES[name] or blob.shape != shapes[name]:
+            raise ProtocolError(f"{name} is {blob.dtype} {blob.shape}, expected {_DTYPES[name]} {shapes[name]}")
+        if blob.encoding not in _ENCODINGS.get(name, ("raw",)):
+            raise ProtocolError(f"{name} is encoded as {blob.encoding}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ksgen_agent.wire.blobs import Blob, check_blob
+from ksgen_agent.wire.blobs import Blob, Layout, check_blob, check_layout
 from ksgen_agent.wire.schema import (
     choice,
     figure,
@@ -166,7 +166,7 @@ class Step:
     fps: float = required(real(0, 1e6))
     scores: dict[str, float] = required(mapping(figure, 200))
     provenance: dict[str, Any] = required(plain_map)
-    arrays: dict[str, Blob] = required(mapping(check_blob, 32))
+    arrays: Layout = required(check_layout)
     timings: dict[str, float] = optional(_timings, {})
 
 

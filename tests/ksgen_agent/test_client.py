@@ -1,6 +1,7 @@
 """The clients: the same results as the local agent, finite limits, healing, and a core without sockets."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -134,6 +135,22 @@ def test_a_broken_connection_is_taken_up_where_it_was():
         fake.break_connections()
         assert [step.index for step in stream] == [1, 2]
         assert len(fake.submitted) == 1
+
+
+def test_many_clients_of_a_process_need_few_threads_and_do_not_end_with_one_another():
+    with FakeServer([make_key_step(0)]) as server:
+        clients = [SubgoalClient(server.address)]
+        clients[0].ping()
+        before = len(os.listdir("/proc/self/task"))
+        clients += [SubgoalClient(server.address) for _ in range(20)]
+        assert all(client.ping() > 0 for client in clients)
+        assert len(os.listdir("/proc/self/task")) == before
+        for client in clients[:-1]:
+            client.close()
+        assert len(clients[-1].imagine(FRAME, TASK).steps) == 1
+        clients[-1].close()
+        with SubgoalClient(server.address) as later:
+            assert later.ping() > 0
 
 
 def test_limits_run_out():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from mmap import mmap
+from pathlib import Path
+
 import numpy as np
 import pytest
 import zmq
@@ -32,13 +35,16 @@ def sockets():
 def test_a_job_is_on_its_way_until_the_last_of_it_has_left(sockets):
     sender, receiver = sockets
     outgoing = Outgoing()
-    body = bytes(32 * 2**20)  # more than the buffers of a connection hold
+    size = 32 * 2**20  # more than the buffers of a connection hold
     for job in (1, 2, 1):
-        outgoing.note(job, sender.send(body, copy=False, track=True))
+        body = mmap(-1, size)
+        sender.send(body, copy=False)
+        outgoing.note(job, body)
+        del body
     assert outgoing.jobs() == {1, 2}
     assert not outgoing.full()
     for _ in range(3):
-        assert receiver.recv() == body
+        assert len(receiver.recv(copy=False)) == size
     until(lambda: not outgoing.jobs(), "all of it to leave")
 
 
@@ -68,15 +74,15 @@ def test_what_a_slow_reader_is_being_sent_is_not_overwritten(tmp_path):
     assert all(same(step, draw(128, 12, 1, index)) for index, step in enumerate(received))
 
 
-def test_a_step_that_was_cut_short_is_not_sent(tmp_path):
+def test_a_body_that_was_cut_short_is_not_sent(tmp_path):
     store = Store(tmp_path, 10**9, 10**9)
-    store.step_path(1, 0).write_bytes(bytes(100))
-    assert store.read_step(1, 0, 100) == bytes(store.map_step(1, 0, 100)) == bytes(100)
-    for read in (store.read_step, store.map_step):
+    Path(store.path(1)).write_bytes(bytes(100))
+    assert store.read(1, 100) == bytes(store.map(1, 100)) == bytes(100)
+    for read in (store.read, store.map):
         with pytest.raises(OSError, match="cut short"):
-            read(1, 0, 101)
+            read(1, 101)
         with pytest.raises(FileNotFoundError):
-            read(1, 1, 100)
+            read(2, 100)
     store.close()
 
 
@@ -90,6 +96,29 @@ def test_frames_of_forgotten_jobs_are_overwritten_whole(tmp_path):
     store.update(first)
     assert store.forget(2.0, set()) == 1
     second = store.add("", "", wire.Submit("b", "push", blob), 1.0, 2.0, short)
-    assert store.frame_path(second.key).read_bytes() == short
+    assert second.frame_file == first.frame_file
+    assert Path(store.path(second.frame_file)).read_bytes() == short
     assert store.bytes == len(short)
     store.close()
+
+
+def test_what_a_lost_worker_wrote_and_could_not_tell_of_is_taken_back(tmp_path):
+    store = Store(tmp_path, 10**9, 10**9)
+    spares, new = store.lend(4)
+    assert spares == ()
+    for file in range(new, new + 3):
+        Path(store.path(file)).write_bytes(b"a body")
+    store.clear(new, used={new, new + 1})
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [str(new), str(new + 1)]
+    assert store.lend(4)[1] > new + 2  # numbers are never given again
+    store.close()
+
+
+def test_no_two_starts_of_a_server_give_a_file_the_same_number(tmp_path):
+    """A worker of a killed server may still be writing when the next one has started."""
+    firsts = []
+    for _ in range(2):
+        store = Store(tmp_path, 10**9, 10**9)
+        firsts.append(store.lend(0)[1])
+        store.close()
+    assert firsts[1] - firsts[0] > 10**9

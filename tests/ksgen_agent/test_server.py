@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgpack
 import numpy as np
@@ -32,7 +33,7 @@ from ksgen_agent import (
     UnknownTask,
 )
 from ksgen_agent.server.config import ServerConfig
-from ksgen_agent.server.jobs import FairQueue
+from ksgen_agent.server.jobs import FairQueue, StoredStep
 from ksgen_agent.server.loop import Server
 from ksgen_agent.server.store import Store
 from ksgen_agent.wire import codec
@@ -458,8 +459,10 @@ def test_two_servers_do_not_share_a_store(tmp_path):
 def _finish(store, name, size, finished):
     submit = wire.Submit(name, "push", Blob("raw", "uint8", (1, 1, 3), 0, 3))
     job = store.add("", "", submit, finished - 1, finished + 1, memoryview(b"rgb"))
-    store.step_path(job.key, 0).write_bytes(bytes(size))
-    store.add_step(job.key, 0, b"header", size)
+    _, file = store.lend(0)
+    Path(store.path(file)).write_bytes(bytes(size))
+    job.steps.append(StoredStep(b"header", size, file))
+    store.add_step(job.key, 0, job.steps[0])
     job.state, job.finished, job.end = "done", finished, b"end"
     store.update(job)
     return job
@@ -471,7 +474,7 @@ def test_the_oldest_finished_jobs_are_forgotten_first(tmp_path):
     assert store.forget(now=200, keep={jobs[0].key}) == 2
     assert [store.find("", job.id) is not None for job in jobs] == [True, False, False, True]
     assert store.bytes == 2 * 1003
-    assert len(store.lend_spares(8)) == 2  # their files serve later key steps
+    assert len(store.lend(8)[0]) == 2  # their files serve later key steps
     assert store.forget(now=2e6, keep=set()) == 2
     assert store.bytes == 0
     store.close()
@@ -481,12 +484,12 @@ def test_what_a_killed_server_left_half_done_is_swept(tmp_path):
     store = Store(tmp_path, 10**6, 1e6)
     job = _finish(store, "whole", 10, finished=100)
     store.commit()
-    (tmp_path / "files" / "77.0").write_bytes(b"of a job that was never committed")
+    (tmp_path / "files" / "77").write_bytes(b"of a job that was never committed")
     store.close()
     store = Store(tmp_path, 10**6, 1e6)
-    assert store.find("", "whole").steps == [(b"header", 10)]
-    assert store.read_step(job.key, 0, 10) == bytes(10)
-    assert not (tmp_path / "files" / "77.0").exists()
+    assert store.find("", "whole").steps == job.steps
+    assert store.read(job.steps[0].file, 10) == bytes(10)
+    assert not (tmp_path / "files" / "77").exists()
     store.close()
 
 

@@ -236,6 +236,34 @@ def test_a_bool_is_zero_or_one(imagination):
         unpack_key_step(message, memoryview(spoiled))
 
 
+@pytest.mark.parametrize("value", [1.0, True, "1", None, [1]])
+def test_what_only_looks_like_a_whole_number_is_refused_however_often_its_like_has_come(imagination, value):
+    message, _ = send(imagination.steps[0])
+    packed = msgpack.unpackb(codec.encode(message))
+    packed["arrays"]["extra"] = ["raw", "uint8", [1], 0, 1]
+    for _ in range(2):
+        codec.decode(msgpack.packb(packed), wire.FROM_SERVER)
+    packed["arrays"]["extra"] = ["raw", "uint8", [value], 0, 1]
+    with pytest.raises(ProtocolError, match="arrays: extra"):
+        codec.decode(msgpack.packb(packed), wire.FROM_SERVER)
+
+
+@pytest.mark.parametrize("depth", [3, 500, 700, 1000])
+def test_arrays_nested_however_deep_are_refused(imagination, depth):
+    message, _ = send(imagination.steps[0])
+    values = msgpack.unpackb(codec.encode(message)) | {"arrays": "here"}
+    name = msgpack.packb("here")
+    nested = msgpack.packb({"image": 0})[:-1] + b"\x91" * depth + b"\xc0"  # lists of one, and null in the last
+    with pytest.raises(ProtocolError):
+        codec.decode(msgpack.packb(values).replace(name, nested), wire.FROM_SERVER)
+
+
+def test_bodies_that_are_laid_out_alike_share_their_layout(imagination):
+    first, second = (send(step)[0].arrays for step in imagination.steps[:2])
+    assert first is second
+    assert first == pack_key_step("job", imagination.steps[0])[0].arrays
+
+
 def test_object_arrays_do_not_travel(imagination):
     step = dataclasses.replace(imagination.steps[0], embedding=np.array([{}], object))
     with pytest.raises(ProtocolError, match="object"):

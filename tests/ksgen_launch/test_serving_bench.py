@@ -92,6 +92,13 @@ def test_throughput_is_measured_for_both(tmp_path):
 
 
 @pytest.mark.slow
+def test_many_clients_are_compared_with_the_other_servers(tmp_path):
+    found = crowd.compare(tmp_path, rounds=1, requests=8)
+    assert found["over_blocking"] == pytest.approx(found["server"] / found["blocking"])
+    assert set(found["cpu_ms"]) == {"server", "blocking", "websocket"}
+
+
+@pytest.mark.slow
 def test_a_slow_job_holds_up_a_blocking_server_and_not_ours(tmp_path):
     found = latency.measure_slow_job(tmp_path, requests=10, seconds=4.0)
     ours, blocking = (found[name]["beside_50"] / found[name]["alone_50"] for name in ("server", "blocking"))
@@ -131,10 +138,13 @@ def test_only_a_good_key_is_served(tmp_path):
 
 @pytest.mark.slow
 def test_mixed_load_is_served_without_an_error(tmp_path):
-    found = soak.measure(tmp_path, minutes=0.2)
+    log = tmp_path / "samples.jsonl"
+    found = soak.measure(tmp_path, minutes=0.2, log=log)
     assert found["errors"] == []
     assert found["answered"] > 0
     assert len(found["samples"]) > 10
+    assert found["samples"] == [json.loads(line) for line in log.read_text().splitlines()]
+    assert min(*found["memory_mb"], *found["workers_memory_mb"], *found["workers_open_files"]) > 0
 
 
 def test_the_command_knows_its_parts_and_says_what_is_not_reached(monkeypatch):

@@ -92,7 +92,8 @@ def _compare(found: dict[str, Any]) -> list[Row]:
     return [
         Row(
             f"32 clients, over {words}",
-            f"{found[f'over_{name}']:.2f} ({found['server']:,.0f}/s against {found[name]:,.0f}/s)",
+            f"{found[f'over_{name}']:.2f} ({found['server']:,.0f}/s against {found[name]:,.0f}/s; "
+            f"{found['cpu_ms']['server']:.1f} ms CPU each against {found['cpu_ms'][name]:.1f})",
             "above 1",
             found[f"over_{name}"] > 1,
             found,
@@ -140,8 +141,11 @@ def _keys(found: dict[str, Any]) -> list[Row]:
 
 def _soak(found: dict[str, Any]) -> list[Row]:
     (first, last), (files, files_last) = found["memory_mb"], found["open_files"]
-    reached = last - first < 0.1 * first and files_last - files < 10 and not found["errors"]
-    measured = f"{first:.0f} → {last:.0f} MB, {files:.0f} → {files_last:.0f} files, {len(found['errors'])} errors"
+    (workers, workers_last), (held, held_last) = found["workers_memory_mb"], found["workers_open_files"]
+    flat = last - first < 0.1 * first and workers_last - workers < 0.1 * workers
+    reached = flat and files_last - files < 10 and held_last - held < 10 and not found["errors"]
+    memory = f"{first:.0f} → {last:.0f} MB, workers {workers:.0f} → {workers_last:.0f} MB"
+    measured = f"{memory}, {files:.0f} → {files_last:.0f} files, {len(found['errors'])} errors"
     return [Row(f"{found['minutes']:g} minutes of mixed load", measured, "flat", reached, found)]
 
 

@@ -1,8 +1,9 @@
 """1 MB subgoals over loopback: the server against a bare ROUTER/DEALER pair that moves the same bytes.
 
 Both move the same messages (header, body), answer the same requests (a camera frame as body), and have the same number
-of requests in flight; servers and clients have processes of their own. The two take turns in short rounds, and the
-ratio is the median of the rounds' ratios, so that what else the machine does weighs on both.
+of requests in flight; servers and clients have processes of their own. The server's store is at its limit, as one that
+has served for a while is, so that files of forgotten key steps are overwritten. The two take turns in short rounds, and
+the ratio is the median of the rounds' ratios, so that what else the machine does weighs on both.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ksgen_launch.serving_bench.imaginer import MEGABYTE, describe, draw, read
 from ksgen_launch.serving_bench.processes import Running, run_client, server_of, subgoal_server
 
 STEPS, IN_FLIGHT = 8, 4  # key steps of a request, requests in flight
+STORE = ("--store-gb", "0.125")  # 128 subgoals of 1 MB
+FILLS = 256 // STEPS  # requests after which every file is one that has been used before
 FRAME = np.full((128, 128, 3), 128, np.uint8)
 
 
@@ -37,9 +40,9 @@ def measure(folder: Path, *, rounds: int, requests: int) -> dict[str, Any]:
     task = describe(STEPS, MEGABYTE)
     ours: list[dict[str, float]] = []
     bare: list[dict[str, float]] = []
-    options = ("--jobs-per-worker", "2", "--store-gb", "0.25")
+    options = ("--jobs-per-worker", "2", *STORE)
     with subgoal_server(folder / "throughput", *options) as server, server_of(serve_bare, task) as pair:
-        run_client(drive_subgoals, server.address, task, requests // 2)  # the store's files exist from here on
+        run_client(drive_subgoals, server.address, task, FILLS)
         for _ in range(rounds):
             bare.append(_round(pair, drive_bare, task, requests))
             ours.append(_round(server, drive_subgoals, task, requests))
