@@ -33,7 +33,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +180,7 @@ def save_demonstration(demonstration: Demonstration, path: str | Path) -> None:
         region_of_change=np.packbits(np.stack([step.region_of_change for step in steps]), axis=-1),
         poses=demonstration.poses,
         camera=camera,
-        **_packed_ways(steps),
+        **cast(Any, _packed_ways(steps)),
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

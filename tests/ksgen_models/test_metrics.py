@@ -10,8 +10,8 @@ from ksgen_models.metrics import (
     detection_rate,
     hand_structure_error,
     keypoint_error,
-    nearest_outcome,
     motion_distance,
+    nearest_outcome,
     outside_psnr,
 )
 from ksgen_models.metrics.hands import region_agreement
