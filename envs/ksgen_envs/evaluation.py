@@ -113,11 +113,19 @@ def _paired(
 ) -> Iterator[tuple[KeyStep, DemonstrationStep]]:
     """Pair steps that name the same object, those of one place first: "sort everything" leaves the order open."""
     left = dict(enumerate(imagined))
+    chosen: dict[int, int] = {}
     for place, true in enumerate(demonstrated):
-        named = [key for key, step in left.items() if set(true.target.split()) <= set(step.description.lower().split())]
-        chosen = place if place in named or (not named and place in left) else next(iter(named), None)
-        if chosen is not None:
-            yield left.pop(chosen), true
+        words = set(true.target.split())
+        named = [key for key, step in left.items() if words <= set(step.description.lower().split())]
+        if named:
+            chosen[place] = place if place in named else named[0]
+            del left[chosen[place]]
+    for place in range(len(demonstrated)):  # what the plan names nowhere is held against what it has too many
+        if place not in chosen and left:
+            chosen[place] = place if place in left else min(left)
+            del left[chosen[place]]
+    for place, key in sorted(chosen.items()):
+        yield imagined[key], demonstrated[place]
 
 
 def _true_rate(tracker: Tracker, demonstration: Demonstration) -> float:

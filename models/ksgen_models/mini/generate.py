@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,10 +20,6 @@ from ksgen_models.mini.unet import Condition
 
 # What a seed is used for; mixed into the noise so that no two uses share it.
 _KEY_STEP, _REGION, _CLIP, _LOOK = range(4)
-
-_LIKELY = math.log(0.38 / 0.62)
-"""Logit of the probability from which on a pixel belongs to the expected region. The overlap with what will happen is
-greatest where the cut lies at half the F1 score that is then reached (Lipton et al. 2014), below one half."""
 
 _VISIBLE = 6  # of 255: a smaller difference is no change
 
@@ -144,8 +139,8 @@ class MiniRegionModel:
         tokens, mask = networks.tokens((request.description,))
         picture = half_picture(networks.square(request.image).to_square(request.image))
         logits = networks.key_step.skills(picture, tokens[None], mask[None]).motion[-1]  # (1, 1, 2s, 2s)
-        likely = F.interpolate(_smoothed(logits.float().sigmoid()), scale_factor=2.0, mode="bilinear")
-        return (likely.logit(eps=1e-4) - _LIKELY).sigmoid()[0, 0]
+        likely = F.interpolate(_smoothed(logits.float().sigmoid()), scale_factor=2.0, mode="bilinear")[0, 0]
+        return (likely.logit(eps=1e-4) - best_cut(likely).logit(eps=1e-4)).sigmoid()
 
 
 @dataclass(frozen=True)
@@ -261,6 +256,19 @@ def _soft_iou(masks: Tensor, other: Tensor) -> Tensor:
     """(N, h, w) and (h, w) in [0, 1] → (N,) intersection over union."""
     both = (masks * other).sum((-2, -1))
     return both / (masks + other - masks * other).sum((-2, -1)).clamp(min=1e-6)
+
+
+def best_cut(likely: Tensor) -> Tensor:
+    """The probability from which on pixels (h, w) are to be taken so that their IoU with what will happen is greatest.
+
+    Of the sets of likeliest pixels the one whose expected intersection has the greatest share in the expected union: a
+    hand that may come from many sides is likely nowhere, and still must come from somewhere. With equal chances of all
+    pixels that is half the F1 score that is reached (Lipton et al. 2014).
+    """
+    falling = likely.flatten().sort(descending=True).values
+    inside = falling.cumsum(0)
+    taken = torch.arange(1, len(falling) + 1)
+    return falling[(inside / (taken + inside[-1] - inside)).argmax()]
 
 
 def _smoothed(likely: Tensor) -> Tensor:
