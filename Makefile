@@ -69,10 +69,10 @@ test-fast: setup
 	@echo "[test] fast tests on $(WORKERS) workers"
 	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile --durations=10
 
-# One after the other, each with all cores.
+# A file at a time on each worker.
 test-slow: test-fast
-	@echo "[test] slow tests"
-	"$(BIN)/python" -m pytest -m slow -v --durations=10
+	@echo "[test] slow tests on $(WORKERS) workers"
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -m slow -n $(WORKERS) --dist loadfile --durations=10
 
 lint: system $(INSTALLED)
 	"$(BIN)/ruff" check .

@@ -51,7 +51,7 @@ class Recipe:
         default_factory=lambda: FitConfig(steps=4500, batch=16, learning_rate=1e-3, averaging=0.995)
     )
     reader: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=1600, batch=32, learning_rate=1e-3, averaging=0.99)
+        default_factory=lambda: FitConfig(steps=5000, batch=32, learning_rate=1e-3, averaging=0.995)
     )
     pointing: FitConfig = field(
         default_factory=lambda: FitConfig(steps=2000, batch=16, learning_rate=1e-3, averaging=0.995)
