@@ -110,7 +110,7 @@ def test_most_of_an_imagination_is_forward_calls_and_the_rest_is_explained() -> 
 def test_an_imagination_is_measured_against_its_forward_calls() -> None:
     from ksgen_launch.benchmarks import imagine
 
-    part = imagine.measure(ONCE)
+    part = imagine.measure(ONCE, "mini-fast")
     grown = {"imagine-steps", "imagine-size", "imagine-candidates"}
     check(part, {"imagine/forwards", "imagine/share"} | grown)
     assert part.figures["first key step, s"] < part.figures["whole, s"]

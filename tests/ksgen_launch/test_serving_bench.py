@@ -101,7 +101,8 @@ def test_many_clients_are_compared_with_the_other_servers(tmp_path):
 @pytest.mark.slow
 def test_a_slow_job_holds_up_a_blocking_server_and_not_ours(tmp_path):
     found = latency.measure_slow_job(tmp_path, requests=10, seconds=4.0)
-    ours, blocking = (found[name]["beside_50"] / found[name]["alone_50"] for name in ("server", "blocking"))
+    # The longest wait: on busy cores some requests pass before the slow job has begun.
+    ours, blocking = (found[name]["beside_99"] / found[name]["alone_50"] for name in ("server", "blocking"))
     assert ours < blocking
 
 

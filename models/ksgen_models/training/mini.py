@@ -57,7 +57,7 @@ class Recipe:
         default_factory=lambda: FitConfig(steps=2000, batch=16, learning_rate=1e-3, averaging=0.995)
     )
     key_step: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=6000, batch=12, learning_rate=7e-4, averaging=0.998)
+        default_factory=lambda: FitConfig(steps=9000, batch=12, learning_rate=7e-4, averaging=0.998)
     )
     clip: FitConfig = field(
         default_factory=lambda: FitConfig(steps=9300, batch=4, learning_rate=7e-4, warmup=100, averaging=0.998)
