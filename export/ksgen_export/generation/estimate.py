@@ -87,9 +87,9 @@ def estimate(
     """
     told, wanted = options or GenerationOptions(), tuple(items)
     check_job(wanted, told)
-    check_engine(engine, workers, cores_per_worker)
     if engine == "ray" and not workers:
         raise InvalidInput("an estimate for a Ray cluster needs the number of workers; give it")
+    check_engine(engine, workers, cores_per_worker)
     count = min(_SAMPLE, len(wanted))
     sample = [wanted[place * len(wanted) // count] for place in range(count)]
     kept = replace(told, least_scores={}, keep_failures=told.episodes in ROLLOUTS)  # sizes, whatever the scores
