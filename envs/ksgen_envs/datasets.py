@@ -21,6 +21,7 @@ from typing import Any
 from ksgen_envs.tasks import TASK_MODULES, TASKS, task_slug
 from ksgen_models.demonstration import FORMAT_VERSION
 from ksgen_models.errors import DatasetError, InvalidInput, UnknownTask
+from ksgen_models.processes import core_count, environment
 
 DEVELOPMENT_SEEDS = 1_000_000
 """Seeds from here on are for development, those below for training."""
@@ -122,7 +123,7 @@ def generate_demonstrations(
     ]
     missing = [episode for episode in episodes if not episode.path.exists()]
     failed: list[tuple[str, str]] = []
-    for episode, error in _with_progress(_run(missing, workers or os.cpu_count() or 1), len(missing), progress):
+    for episode, error in _with_progress(_run(missing, workers or core_count()), len(missing), progress):
         if error:
             failed.append((episode.name, error))
     return DatasetSummary(folder, len(missing) - len(failed), len(episodes) - len(missing), tuple(sorted(failed)))
@@ -199,19 +200,12 @@ def _run(episodes: list[Episode], workers: int) -> Iterator[tuple[Episode, str]]
     """Make the episodes in worker processes; yield each with its error, empty if all went well, as they finish."""
     if not episodes:
         return
-    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
-    # Spawned workers take the environment over before anything imports a renderer or a thread pool.
-    os.environ.update(_WORKER_ENVIRONMENT)
-    try:
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(min(workers, len(episodes)), maxtasksperchild=_EPISODES_A_PROCESS) as pool:
-            yield from pool.imap_unordered(_make, episodes)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    context = multiprocessing.get_context("spawn")
+    with (
+        environment(_WORKER_ENVIRONMENT),
+        context.Pool(min(workers, len(episodes)), maxtasksperchild=_EPISODES_A_PROCESS) as pool,
+    ):
+        yield from pool.imap_unordered(_make, episodes)
 
 
 def _make(episode: Episode) -> tuple[Episode, str]:

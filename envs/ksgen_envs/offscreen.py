@@ -7,10 +7,15 @@ uploaded anew. Two models that are drawn in turns have a context each: in one th
 from __future__ import annotations
 
 import atexit
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ksgen_envs.workbench import Workbench
 
 _MAX_GEOMS = 2000
 
@@ -75,3 +80,11 @@ class Pictures:
         self._gl.make_current()
         self._gpu.free()
         _idle.setdefault(self._size, []).append(self._gl)
+
+
+def first_picture(bench: Workbench) -> NDArray[np.uint8]:
+    """What the robot's camera sees of a scene at its start, (H, W, 3) uint8 RGB."""
+    model, data = bench.start()
+    bench.apply_effects(model, data)
+    with closing(Pictures(model, bench.camera_name, bench.image_size)) as pictures:
+        return pictures.take(data)

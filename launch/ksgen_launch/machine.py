@@ -31,11 +31,6 @@ class Device:
     memory_gb: float | None
 
 
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def memory_gb() -> tuple[float, float] | None:
     """Memory of the machine and how much of it is free, in GB; None where the system does not say."""
     try:

@@ -14,13 +14,6 @@ def camera_frame(env_id: str, seed: int) -> NDArray[np.uint8]:
         seed: of the scene.
     """
     from ksgen_envs import Workbench
-    from ksgen_envs.offscreen import Pictures
+    from ksgen_envs.offscreen import first_picture
 
-    bench = Workbench(env_id, seed)
-    model, data = bench.start()
-    bench.apply_effects(model, data)
-    pictures = Pictures(model, bench.camera_name, bench.image_size)
-    try:
-        return pictures.take(data)
-    finally:
-        pictures.close()
+    return first_picture(Workbench(env_id, seed))

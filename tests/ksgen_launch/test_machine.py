@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from ksgen_launch import machine
+from ksgen_models.processes import core_count
 
 
 def test_cores_and_memory_are_plausible() -> None:
-    assert 1 <= machine.core_count() <= (os.cpu_count() or 1)
+    assert 1 <= core_count() <= (os.cpu_count() or 1)
     memory = machine.memory_gb()
     assert memory is not None
     total, free = memory

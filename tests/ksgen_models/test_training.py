@@ -13,9 +13,9 @@ from ksgen_models.interfaces import StepRequest
 from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
 from ksgen_models.mini.networks import load_networks
 from ksgen_models.mini.scene_reader import MiniSceneReader
+from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import SMALL, train_mini
-from ksgen_models.training.train_clip import miou_loss
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from training_parts import SENTENCES, make_manifest, make_subclip
 
 from ksgen_models.errors import DatasetError, InvalidInput, PresetError
 from ksgen_models.library import Library, Procedure, save_library
+from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.hub import noising
 from ksgen_models.training.hub.adapt import add_adapters, merged, merged_state, widen
 from ksgen_models.training.hub.cache import Cache
 from ksgen_models.training.hub.config import TrainConfig
-from ksgen_models.training.hub.losses import miou_loss
 from ksgen_models.training.hub.manifest import held_out, load_clip, read_clips
 from ksgen_models.training.hub.planner_library import make_library, open_library
 from ksgen_models.training.hub.plans import key_step_images, plans_of

@@ -17,8 +17,8 @@ from ksgen_export.generation.options import ROLLOUTS, GenerationOptions
 from ksgen_export.generation.parts import FAILED, WRITTEN, Outcome
 from ksgen_export.generation.worker import GenerationWork
 from ksgen_export.jobs import Failure, check_engine, run_tasks
-from ksgen_export.jobs.local import core_count
 from ksgen_models.errors import InvalidInput, KSGenError
+from ksgen_models.processes import core_count
 
 _SAMPLE = 3
 

@@ -24,16 +24,10 @@ def start_of(item: Item, options: GenerationOptions) -> tuple[NDArray[np.uint8],
         photo = read_frame(Path(item.folder) / item.photo)
         return (fit_photo(photo, options.photo_size) if options.photo_size else photo), item.task
     from ksgen_envs import Workbench
-    from ksgen_envs.offscreen import Pictures
+    from ksgen_envs.offscreen import first_picture
 
     bench = Workbench(item.task, item.scene, image_size=options.image_size)
-    model, data = bench.start()
-    bench.apply_effects(model, data)
-    pictures = Pictures(model, bench.camera_name, bench.image_size)
-    try:
-        return pictures.take(data), bench.instruction.task
-    finally:
-        pictures.close()
+    return first_picture(bench), bench.instruction.task
 
 
 def fit_photo(photo: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

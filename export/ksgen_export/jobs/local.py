@@ -6,7 +6,6 @@ take no notice.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import threading
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from ksgen_export.jobs import ATTEMPTS, Failure, Work
 from ksgen_export.jobs.worker import Unopened, Worker
 from ksgen_models.errors import KSGenError
+from ksgen_models.processes import core_count, environment
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -45,7 +45,7 @@ def run_locally(
             task, attempt = queue.popleft()
             running[seat.submit(task)] = (seat, task, attempt)
 
-    with _threads(cores_per_worker):
+    with environment(dict.fromkeys(_THREADS, str(cores_per_worker))):
         try:
             for _ in range(min(wanted, len(queue))):
                 seats.add(seat := _Seat(work))
@@ -77,11 +77,6 @@ def run_locally(
         finally:
             for seat in seats:
                 seat.close()
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(eq=False)
@@ -131,18 +126,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """What spawned processes read before anything in them starts a thread pool."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, str(count)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -7,7 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from ksgen_launch.machine import core_count, installed_versions, memory_gb
+from ksgen_launch.machine import installed_versions, memory_gb
+from ksgen_models.processes import core_count
 
 PACKAGES = ("ksgen-agent", "numpy", "torch", "diffusers", "transformers", "mediapipe", "pyzmq", "av")
 MEASURED_WITH = ("cpu", "cores", "python", *PACKAGES[1:])

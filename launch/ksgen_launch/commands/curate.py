@@ -37,8 +37,8 @@ def curate(
     from ksgen_export.curation.job import CurationOptions
     from ksgen_export.curation.job import curate as run
     from ksgen_export.curation.readers import read_annotations
-    from ksgen_launch.machine import core_count
     from ksgen_models.errors import InvalidInput
+    from ksgen_models.processes import core_count
 
     if cuts not in ("histogram", "transnet"):
         raise InvalidInput(f'--cuts is "{cuts}"; give histogram or transnet')

@@ -24,12 +24,13 @@ def doctor(
         return _show_preset(preset, weights or [])
     from ksgen_launch import machine
     from ksgen_launch.readiness import preset_readiness
+    from ksgen_models.processes import core_count
 
     _heading("Packages")
     for name, version in machine.installed_versions().items():
         _row(name, version or "not installed")
     _heading("Machine")
-    _row("cores", str(machine.core_count()))
+    _row("cores", str(core_count()))
     memory = machine.memory_gb()
     _row("memory", f"{memory[0]:.1f} GB, {memory[1]:.1f} GB free" if memory else "unknown")
     for device in machine.devices():

@@ -28,7 +28,7 @@ def generate_demos(
     Each is one file OUT/TASK/SEED.npz, or SEED-stills.npz; `ksgen_models.demonstration` documents and reads it.
     """
     from ksgen_launch.choices import parse_seeds, parse_tasks
-    from ksgen_launch.machine import core_count
+    from ksgen_models.processes import core_count
 
     chosen_seeds = parse_seeds(seeds)
     from ksgen_envs import TASKS

@@ -27,6 +27,7 @@ from ksgen_models.errors import InvalidClip
 from ksgen_models.hands.identity import assign_identity, without_doubles
 from ksgen_models.hands.landmarker import Detection, Landmarker
 from ksgen_models.hands.smoothing import interpolate_gaps, runs, smooth_track
+from ksgen_models.processes import core_count
 from ksgen_models.types import HandTrack
 from ksgen_models.video_io import check_clip, read_video
 
@@ -89,7 +90,7 @@ class HandTracker:
         self._bundle = asset_path(HAND_LANDMARKER, bundle)
         self._smooth, self._longest_gap, self._retry = smooth, longest_gap, retry
         self._detection, self._presence = detection, presence
-        self._workers = workers or _cores()
+        self._workers = workers or core_count()
         self._idle: dict[tuple[bool, int], queue.LifoQueue[Landmarker]] = {
             kind: queue.LifoQueue() for kind in ((False, 2), (True, 1), (True, 2))
         }
@@ -318,10 +319,3 @@ def _nearest(found: Found, at: int, reach: int = 4) -> list[Detection]:
             if 0 <= neighbour < len(found) and found[neighbour]:
                 return found[neighbour]
     return []
-
-
-def _cores() -> int:
-    try:
-        return max(1, len(os.sched_getaffinity(0)))
-    except AttributeError:  # not on macOS and Windows
-        return max(1, os.cpu_count() or 1)

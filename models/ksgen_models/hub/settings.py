@@ -241,13 +241,14 @@ def _slice_vae(pipe: Any, settings: RunSettings) -> None:
     for setting, method in (("vae_tiling", "enable_tiling"), ("vae_slicing", "enable_slicing")):
         if not getattr(settings, setting):
             continue
+        refused = f"{type(pipe).__name__} cannot do {setting}"
         enable = getattr(getattr(pipe, "vae", None), method, None)
+        if enable is None:
+            raise PresetError(f"{refused} (its VAE has no {method}); leave {setting} out")
         try:
-            if enable is None:
-                raise NotImplementedError(f"its VAE has no {method}")
             enable()
-        except NotImplementedError as exc:
-            raise PresetError(f"{type(pipe).__name__} cannot do {setting} ({exc}); leave {setting} out") from exc
+        except NotImplementedError as exc:  # diffusers' word for a VAE that has the method and not the ability
+            raise PresetError(f"{refused} ({exc}); leave {setting} out") from exc
 
 
 def _choose_attention(pipe: Any, attention: str) -> None:

@@ -17,6 +17,7 @@ from ksgen_models.mini.key_step_model import IMAGE
 from ksgen_models.mini.networks import DTYPE, Networks, decode_over, encode_over, half_picture
 from ksgen_models.mini.sampling import SHIFT, gaussian, guided, sample
 from ksgen_models.mini.unet import Condition
+from ksgen_models.region_overlap import soft_iou
 
 # What a seed is used for; mixed into the noise so that no two uses share it.
 _KEY_STEP, _REGION, _CLIP, _LOOK = range(4)
@@ -127,7 +128,7 @@ class MiniRegionModel:
         )
         clips = _sharpened(latent_to_masks(latent))  # (samples, T, 2, 4s, 4s)
         unions = clips.amax(1)  # (samples, 2, 4s, 4s)
-        best = int(_soft_iou(unions[:, 0], expected).argmax())
+        best = int(soft_iou(unions[:, 0], expected).argmax())
         square = self.networks.square(request.image)
         motion, change = (square.from_square(mask.numpy()).clip(0.0, 1.0) for mask in (expected, unions[:, 1].mean(0)))
         change = np.maximum.reduce([motion, change, _moved(request)])
@@ -250,12 +251,6 @@ def _moved(request: StepRequest) -> NDArray[np.float32]:
     """(H, W) 0 or 1: where the goal image differs from the key-step image."""
     difference = np.abs(request.goal.astype(np.int16) - request.image).max(-1)
     return (difference > _VISIBLE).astype(np.float32)
-
-
-def _soft_iou(masks: Tensor, other: Tensor) -> Tensor:
-    """(N, h, w) and (h, w) in [0, 1] → (N,) intersection over union."""
-    both = (masks * other).sum((-2, -1))
-    return both / (masks + other - masks * other).sum((-2, -1)).clamp(min=1e-6)
 
 
 def best_cut(likely: Tensor) -> Tensor:

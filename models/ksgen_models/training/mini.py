@@ -6,7 +6,6 @@ stopped goes on where it was; within a stage, `ksgen_models.training.fit` resume
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -25,6 +24,7 @@ from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import MiniMeta, load_network, save_meta, save_network
+from ksgen_models.processes import core_count
 from ksgen_models.training.cache import Cache, build_cache, open_cache, raw_latents
 from ksgen_models.training.episodes import Episode, read_episodes, vocabulary
 from ksgen_models.training.fit import FitConfig, fit
@@ -137,8 +137,8 @@ def _train_side_by_side(names: list[str], recipe: Recipe, out: Path, resume: boo
     """
     if not names:
         return
-    processes = min(2, len(names), os.cpu_count() or 1)
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    processes = min(2, len(names), core_count())
+    threads = max(1, core_count() // processes)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         running = [pool.submit(_train_generator, name, recipe, out, resume, threads) for name in names]
         for done in running:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ksgen_models.mini.clip_model import CLIP, MASKS, ClipModel, latent_to_masks, masks_to_latent
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.sampling import SHIFT, noise_levels
+from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.cache import Cache
 from ksgen_models.training.fit import Losses
 
@@ -146,14 +147,3 @@ def clip_losses(model: nn.Module, batch: ClipBatch, noise: torch.Generator) -> L
         return {"loss": flow + BETA * overlap, "stage1": flow.detach(), "miou_loss": overlap.detach()}
     flow = (squared * batch.weight).mean()
     return {"loss": flow, "stage2": squared.mean().detach()}
-
-
-def miou_loss(drawn: Tensor, target: Tensor) -> Tensor:
-    """1 − mean over frames and masks of the soft intersection over union (IVG Eq. 4), of (B, T, 2, h, w) in [0, 1].
-
-    Frames whose target is empty say nothing about overlap and are left out.
-    """
-    intersection = (drawn * target).sum((-2, -1))
-    union = (drawn + target - drawn * target).sum((-2, -1))
-    there = target.amax((-2, -1)) > 0.5
-    return 1 - (intersection / union.clamp(min=1e-6))[there].mean() if there.any() else drawn.sum() * 0

@@ -19,6 +19,7 @@ from ksgen_models.mini.key_step_model import CHANGE_SCALE, IMAGE, KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.sampling import SHIFT, noise_levels
 from ksgen_models.mini.skill_transformer import Skills
+from ksgen_models.region_overlap import soft_iou
 from ksgen_models.training.cache import Cache
 from ksgen_models.training.fit import Losses
 
@@ -187,6 +188,4 @@ def region_loss(logits: Tensor, truth: Tensor) -> Tensor:
         return logits.sum()
     truth = truth.expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum((-2, -1)).mean() / 100
-    drawn = logits.sigmoid()
-    both = (drawn * truth).sum((-2, -1))
-    return entropy + 1 - (both / (drawn + truth - drawn * truth).sum((-2, -1)).clamp(min=1e-6)).mean()
+    return entropy + 1 - soft_iou(logits.sigmoid(), truth).mean()

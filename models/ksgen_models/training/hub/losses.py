@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.hub.kit import Kit
 from ksgen_models.training.hub.noising import Levels
 
@@ -19,17 +20,6 @@ from ksgen_models.training.hub.noising import Levels
 def prediction_loss(said: Tensor, target: Tensor, skip: int) -> Tensor:
     """Mean squared error of (B, C, T', h, w) (IVG Eq. 5), without the first ``skip`` frames."""
     return (said - target)[:, :, skip:].square().mean()
-
-
-def miou_loss(drawn: Tensor, target: Tensor) -> Tensor:
-    """1 − mean over the frames of the soft intersection over union (IVG Eq. 4) of (N, H, W) in [0, 1].
-
-    Frames whose target is empty say nothing about overlap and are left out.
-    """
-    intersection = (drawn * target).sum((-2, -1))
-    union = (drawn + target - drawn * target).sum((-2, -1))
-    there = target.amax((-2, -1)) > 0.5
-    return 1 - (intersection / union.clamp(min=1e-6))[there].mean() if there.any() else drawn.sum() * 0
 
 
 def masks_of(video: Tensor) -> Tensor:
