@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,17 +12,19 @@ import typer
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ksgen_export.clips import open_any_clips
 from ksgen_launch.choices import short_name
 from ksgen_models.errors import InvalidInput, KSGenError, WeightsMissing
 from ksgen_models.metrics.baselines import CODEC, FROZEN, NEAREST, FrozenFrame, NearestDemonstration, ThroughCodec
 from ksgen_models.metrics.catalogue import METRICS, parse_metrics
-from ksgen_models.metrics.clips import ClipSource, open_clips
+from ksgen_models.metrics.clips import ClipSource
 from ksgen_models.metrics.evaluation import BASELINE, GENERATED, Measured, Row, measure_rows, shared_keys
-from ksgen_models.metrics.measure import FRAMES, Measurer
+from ksgen_models.metrics.measure import FRAMES, Judge, Measurer
 from ksgen_models.metrics.networks.loading import Choice, choose, find_network, load_network
 from ksgen_models.metrics.report import Evaluation, number, write_evaluation
 from ksgen_models.metrics.summary import ALL, Resampling, RowSummary, summarise
 
+EXECUTABILITY = "executability"
 _STORE = "measured"
 
 
@@ -39,6 +42,7 @@ class Request:
         baselines: add the trivial baselines.
         limit: pairs a row.
         bootstrap, set_bootstrap: resamplings of means and of Fréchet distances.
+        executability: have the robot do what the clips show; they are of Workbench scenes.
     """
 
     rows: dict[str, Path]
@@ -51,11 +55,14 @@ class Request:
     limit: int | None = None
     bootstrap: int = 1000
     set_bootstrap: int = 20
+    executability: bool = False
 
 
 def evaluate_clips(request: Request) -> None:
     """Measure all rows and write the report, saying on standard error what is going on."""
-    choice = choose(parse_metrics(request.metrics), request.own)
+    asked = parse_metrics(request.metrics)
+    judged = {EXECUTABILITY} if request.executability else set()
+    choice = choose(asked, request.own, judged)
     for name, why in choice.missing.items():
         stand_in = METRICS[name].stand_in
         typer.echo(f"{METRICS[name].label} is not measured: {why}", err=True)
@@ -63,13 +70,13 @@ def evaluate_clips(request: Request) -> None:
             typer.echo(f"    instead: {METRICS[stand_in].label}", err=True)
     if not choice.metrics:
         raise WeightsMissing("none of the metrics asked for can be measured here; see above how to get their networks")
-    real = open_clips(request.real)
-    rows = [Row(name, GENERATED, open_clips(folder)) for name, folder in request.rows.items()]
+    real = open_any_clips(request.real)
+    rows = [Row(name, GENERATED, open_any_clips(folder)) for name, folder in request.rows.items()]
     if request.baselines:
         rows += _baselines(real, request.train)
     for row in rows:
         shared_keys(row.source, real, row.name)
-    with Measurer(choice) as measurer:
+    with _judges(choice) as judges, Measurer(choice, judges) as measurer:
         summaries = _measure(rows, real, measurer, request)
     settings = {
         "real clips": str(request.real),
@@ -80,6 +87,19 @@ def evaluate_clips(request: Request) -> None:
     _show(summaries, choice)
     for path in files:
         typer.echo(f"written: {path}")
+
+
+@contextmanager
+def _judges(choice: Choice) -> Iterator[dict[str, Judge]]:
+    """Who measures what needs a robot; frees its tracker at the end."""
+    if EXECUTABILITY not in choice.metrics:
+        yield {}
+        return
+    from ksgen_envs.executors.executability import Executability
+    from ksgen_models.hands.tracker import HandTracker
+
+    with HandTracker() as tracker:
+        yield {EXECUTABILITY: Executability(tracker)}
 
 
 def _measure(rows: Sequence[Row], real: ClipSource, measurer: Measurer, request: Request) -> list[RowSummary]:
@@ -109,7 +129,7 @@ def _baselines(real: ClipSource, train: Path | None) -> list[Row]:
         typer.echo(f'the row "{NEAREST}" is left out: name training clips with --train', err=True)
         return rows
     try:
-        training = open_clips(train)
+        training = open_any_clips(train)
         with tqdm(total=len(training.entries()), desc="training clips", unit="clip") as bar:
             nearest = NearestDemonstration(real, training, _Describer(), lambda _: _tick(bar))
         rows.append(Row(NEAREST, BASELINE, nearest, nearest.identity))

@@ -90,18 +90,22 @@ def clips(
     set_bootstrap: Annotated[
         int, typer.Option("--set-bootstrap", min=0, help="Resamplings of Fréchet distances; 0 for none.")
     ] = 20,
+    executability: Annotated[
+        bool, typer.Option("--executability", help="Have the robot do what clips of Workbench scenes show.")
+    ] = False,
 ) -> None:
     """Compare folders of clips with real clips: FID, FVD, CLIP, DINO, BLIP, EgoVLP, HS-Err and more.
 
-    Each folder holds video files, demonstrations or saved imaginations. A metric whose network is not here is named
-    together with how to get it; its stand-in, under a name of its own, and all others are measured. A stopped run
-    goes on where it was.
+    Each folder holds video files, demonstrations, saved imaginations, or a LeRobot, robomimic or Minari dataset. A
+    metric whose network is not here is named together with how to get it; its stand-in, under a name of its own, and
+    all others are measured. A stopped run goes on where it was.
     """
     from ksgen_launch.clip_evaluation import Request, evaluate_clips, named_folders
 
     rows = named_folders([f"{name or generated.resolve().name}={generated}", *(also or [])], "--also")
     own = {key: str(path) for key, path in named_folders(network or [], "--network").items()}
-    evaluate_clips(Request(rows, real, out, metrics, own, train, baselines, limit, bootstrap, set_bootstrap))
+    sizes = (limit, bootstrap, set_bootstrap)
+    evaluate_clips(Request(rows, real, out, metrics, own, train, baselines, *sizes, executability))
 
 
 @app.command("preset")
@@ -119,7 +123,7 @@ def preset_clips(
         bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
     ] = False,
 ) -> None:
-    """The same for what a preset imagines of Workbench scenes, against their demonstrations."""
+    """The same for what a preset imagines of Workbench scenes, and whether the robot can do it."""
     from ksgen_envs.evaluation import check_seeds
     from ksgen_envs.tasks import TASKS
     from ksgen_launch.choices import parse_seeds, parse_tasks
@@ -129,7 +133,7 @@ def preset_clips(
     check_seeds(scene_seeds, final_evaluation)
     own = {key: str(path) for key, path in named_folders(network or [], "--network").items()}
     generated, real = imagine_scenes(preset, chosen, scene_seeds, out)
-    evaluate_clips(Request({preset: generated}, real, out, metrics, own, train))
+    evaluate_clips(Request({preset: generated}, real, out, metrics, own, train, executability=True))
 
 
 def summary(figures: list[SceneFigures], pairs: list[InstructionPair]) -> dict[str, float]:

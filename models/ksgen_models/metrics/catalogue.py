@@ -85,6 +85,7 @@ class Metric:
         paper: "IVG", "KS-Gen", both, or "" for a stand-in or a metric of this project's own.
         unit: "" for a cosine or a share.
         meaning: one sentence.
+        judge: who measures it, in words, where that is somebody whom the caller brings (`measure.Judge`); else "".
     """
 
     name: str
@@ -96,6 +97,7 @@ class Metric:
     paper: str
     unit: str
     meaning: str
+    judge: str = ""
 
 
 _LITE = ("efficientnet_lite0",)
@@ -150,6 +152,9 @@ METRICS: dict[str, Metric] = {
                "Distance of found hands to the nearer real hand, in palm lengths."),
         Metric("background_drift", "Background drift", PAIR, False, ("hands",), "", "", "levels of 255",
                "How far pixels that the real clip leaves alone depart from the generated first frame."),
+        Metric("executability", "Executability", PAIR, True, (), "", "", "",
+               "Share of clips that a robot, led by them, does in the simulator; of Workbench scenes only.",
+               judge="a robot in the scenes of the clips: ksgen-agent evaluate preset, or --executability"),
     )
 }  # fmt: skip
 

@@ -161,7 +161,7 @@ def _measure(
             real_store.save(real_key, real_mark, {"area": area}, features)
         features = real_store.arrays(real_key)
         area = (real_store.values(real_key) or {})["area"]
-        pair = measurer.pair(drawn, true, features, fps, entry.text)
+        pair = measurer.pair(drawn, true, features, fps, entry.text, entry.key)
         measured = Measured(entry.key, entry.task, entry.text, area, dict(pair.scalars), real_key)
         pair_store.save(entry.key, mark, vars(measured), pair.features)
         return measured

@@ -24,6 +24,8 @@ FRAMES = 16
 """Frames of a clip that are looked at, the context frame included (IVG §4.3)."""
 
 Features = Mapping[str, NDArray[Any]]
+Judge = Callable[[str, NDArray[np.uint8], float, str], float]
+"""(key, clip (T, H, W, 3) uint8, frames a second, sentence) → the figure of a metric that looks at the clip alone."""
 
 # Which arrays the metrics of a whole set are made from.
 SET_FEATURES = {
@@ -74,11 +76,16 @@ def _evenly(clip: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 
 class Measurer:
-    """Holds the networks of a `Choice`, each loaded when it is first used. `close` it."""
+    """Holds the networks of a `Choice`, each loaded when it is first used. `close` it.
 
-    def __init__(self, choice: Choice) -> None:
-        """Nothing is loaded yet."""
+    Args:
+        choice: what is measured.
+        judges: metric → who measures it, for those of ``choice`` that need one.
+    """
+
+    def __init__(self, choice: Choice, judges: Mapping[str, Judge] | None = None) -> None:
         self.choice = choice
+        self._judges = dict(judges or {})
         self.identity = repr([choice.metrics, *(found.identity for found in choice.networks.values())])
         self._loaded: dict[str, Any] = {}
 
@@ -133,6 +140,7 @@ class Measurer:
         real_features: Features,
         fps: float,
         text: str,
+        key: str = "",
     ) -> Pair:
         """Measure a pair of `matched` clips.
 
@@ -141,10 +149,14 @@ class Measurer:
             real_features: what `features` gave for ``real``.
             fps: frames a second of the generated clip.
             text: the step's sentence; metrics of text are NaN without one.
+            key: of the clips, for judges.
         """
         comparison = _Comparison(self, generated, real, self.features(generated, fps), real_features, text)
         metrics = [name for name in self.choice.metrics if METRICS[name].kind != SET and name not in SET_FEATURES]
-        scalars = {name: comparison.figure(name) for name in metrics}
+        scalars = {
+            name: self._judges[name](key, generated, fps, text) if METRICS[name].judge else comparison.figure(name)
+            for name in metrics
+        }
         kept = {SET_FEATURES[name] for name in self.choice.metrics if name in SET_FEATURES}
         return Pair(scalars, {name: comparison.drawn[name] for name in sorted(kept)})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,15 @@ class Choice:
     missing: Mapping[str, str]
 
 
-def choose(asked: tuple[str, ...], own: Mapping[str, str] | None = None) -> Choice:
+def choose(
+    asked: tuple[str, ...], own: Mapping[str, str] | None = None, judged: Collection[str] = frozenset()
+) -> Choice:
     """Find what the asked metrics need; a metric that cannot be measured is replaced by its stand-in.
 
     Args:
         asked: names in `METRICS`.
         own: network name → the user's own file, folder or hub id.
+        judged: metrics for which the caller brings a judge.
 
     Raises:
         InvalidInput: ``own`` names a network that there is not.
@@ -76,16 +79,14 @@ def choose(asked: tuple[str, ...], own: Mapping[str, str] | None = None) -> Choi
                 raise
             lacking[name] = str(exc)
 
-    def can(metric: str) -> bool:
-        return all(network in found for network in METRICS[metric].networks)
+    def lacks(metric: str) -> list[str]:
+        needs = [lacking[network] for network in METRICS[metric].networks if network in lacking]
+        judge = METRICS[metric].judge
+        return [*needs, *([f"it needs {judge}"] if judge and metric not in judged else [])]
 
-    missing = {
-        name: "; ".join(lacking[network] for network in METRICS[name].networks if network in lacking)
-        for name in asked
-        if not can(name)
-    }
+    missing = {name: "; ".join(lacks(name)) for name in asked if lacks(name)}
     stand_ins = {METRICS[name].stand_in for name in missing}
-    chosen = tuple(name for name in METRICS if can(name) and (name in asked or name in stand_ins))
+    chosen = tuple(name for name in METRICS if not lacks(name) and (name in asked or name in stand_ins))
     return Choice(chosen, {name: found[name] for name in needed_networks(chosen)}, missing)
 
 
