@@ -13,6 +13,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from ksgen_agent.batching import ModelCalls, share
 from ksgen_agent.control import StopSignal
 from ksgen_agent.frames import WORKING_SIDE, check_candidates, check_frame, check_seed, check_task
 from ksgen_agent.imagination import Imagination
@@ -30,8 +31,9 @@ _PACKAGES = ("ksgen-agent", "numpy", "torch", "diffusers", "transformers", "medi
 class Agent:
     """Imagines tasks at key-step level; satisfies `ksgen_agent.Imaginer`.
 
-    Any number of threads may call one agent: generation is done for one call after the other, and a stream that its
-    caller consumes slowly does not hold up the others. Use it as a context manager or call `close`.
+    Any number of threads may call one agent, and a stream that its caller consumes slowly does not hold up the others.
+    Generation is done for one call after the other, or, where the preset can, for several at a time: their key steps
+    share calls of the models (`ksgen_agent.batching`). Use it as a context manager or call `close`.
 
     Args:
         preset: name of a preset, see `ksgen_agent.presets.PRESETS`.
@@ -66,13 +68,15 @@ class Agent:
         if planner is not None:
             record = {**parts.provenance, "planner": getattr(planner, "source", type(planner).__name__)}
             parts = replace(parts, planner=planner, provenance=record)
-        self._parts = parts
-        # One thread each: the models are shared, so calls take turns. Threads start with the first call.
-        self._generation = ThreadPoolExecutor(1, thread_name_prefix="ksgen-generation")
+        # One thread for the models, which are shared, one for the tracker, and one for each imagination that may be
+        # under way. Threads start with the first call.
+        self._generation = ThreadPoolExecutor(parts.batch, thread_name_prefix="ksgen-generation")
+        self._models = ThreadPoolExecutor(1, thread_name_prefix="ksgen-models")
         self._extraction = ThreadPoolExecutor(1, thread_name_prefix="ksgen-extraction")
+        self._parts = share(parts, ModelCalls(self._models, parts.batch)) if parts.batch > 1 else parts
         self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self._guard = threading.Lock()
-        self._release = weakref.finalize(self, _release, parts, self._generation, self._extraction)
+        self._release = weakref.finalize(self, _release, parts, self._generation, self._models, self._extraction)
         self._spec = ImaginerSpec(
             preset=chosen.name,
             description=chosen.description,

@@ -20,6 +20,7 @@ LEAST_SIDE = 32
 GREATEST_SIDE = 8192
 WORKING_SIDE = 1280
 GREATEST_TASK = 1000
+GREATEST_CANDIDATES = 64
 _PIL_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -111,8 +112,12 @@ def check_candidates(candidates: Any, least_trust: Any) -> tuple[int, float]:
     Raises:
         InvalidInput: ``candidates`` is no whole number in [1, 64], or ``least_trust`` none in [0, 1].
     """
-    if isinstance(candidates, bool) or not isinstance(candidates, int | np.integer) or not 1 <= candidates <= 64:
-        raise InvalidInput(f"candidates is {candidates!r}; pass a whole number from 1 to 64")
+    if (
+        isinstance(candidates, bool)
+        or not isinstance(candidates, int | np.integer)
+        or not 1 <= candidates <= GREATEST_CANDIDATES
+    ):
+        raise InvalidInput(f"candidates is {candidates!r}; pass a whole number from 1 to {GREATEST_CANDIDATES}")
     if isinstance(least_trust, bool) or not isinstance(least_trust, int | float) or not 0 <= least_trust <= 1:
         raise InvalidInput(f"least_trust is {least_trust!r}; pass a number from 0 to 1")
     return int(candidates), float(least_trust)

@@ -6,6 +6,8 @@ that takes an `Imaginer` runs with all of them.
 
 from __future__ import annotations
 
+import inspect
+import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_models.errors import InvalidInput
 from ksgen_models.types import KeyStep, Plan
 
 if TYPE_CHECKING:
@@ -78,6 +81,29 @@ class Imaginer(Protocol):
     ) -> Generator[KeyStep, None, StreamEnd | None]:
         """Yield each key step as soon as it exists; closing the generator stops the work."""
         ...
+
+
+def further_options(
+    imaginer: Imaginer, cancel: threading.Event | None, candidates: int = 1, least_trust: float = 0.0
+) -> dict[str, Any]:
+    """Keyword arguments that not every imaginer's ``imagine_stream`` takes, as far as this one does.
+
+    Args:
+        imaginer: to be asked.
+        cancel: stops it; left out where it takes none.
+        candidates, least_trust: as in `ksgen_agent.Agent.imagine`.
+
+    Raises:
+        InvalidInput: candidates or trust were asked for, and it knows nothing of them.
+    """
+    known = inspect.signature(imaginer.imagine_stream).parameters
+    options: dict[str, Any] = {"cancel": cancel} if "cancel" in known else {}
+    for name, value, usual in (("candidates", candidates, 1), ("least_trust", least_trust, 0.0)):
+        if name in known:
+            options[name] = value
+        elif value != usual:
+            raise InvalidInput(f"{name} is {value}, and the imaginer {imaginer.spec.preset!r} knows no such choice")
+    return options
 
 
 def exhaust(stream: Generator[KeyStep, None, EndT]) -> tuple[tuple[KeyStep, ...], EndT]:

@@ -59,12 +59,24 @@ class AsyncSubgoalClient:
         *,
         seed: int = 0,
         allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
         deadline: float | None = None,
         request_id: str | None = None,
         topic: str = "",
     ) -> Imagination:
         """Imagine the whole task; see `SubgoalClient.imagine_stream` for arguments and errors."""
-        asked = await self._ask(frame, task, seed, allow_out_of_domain, deadline, request_id, topic)
+        asked = await self._ask(
+            frame,
+            task,
+            seed=seed,
+            allow_out_of_domain=allow_out_of_domain,
+            candidates=candidates,
+            least_trust=least_trust,
+            deadline=deadline,
+            request_id=request_id,
+            topic=topic,
+        )
         steps = [step async for step in self._drive(asked.exchange)]
         return asked.imagination(steps, asked.exchange.result)
 
@@ -75,12 +87,24 @@ class AsyncSubgoalClient:
         *,
         seed: int = 0,
         allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
         deadline: float | None = None,
         request_id: str | None = None,
         topic: str = "",
     ) -> AsyncGenerator[KeyStep, None]:
         """Yield each key step as soon as the server has made it; see `SubgoalClient.imagine_stream`."""
-        asked = await self._ask(frame, task, seed, allow_out_of_domain, deadline, request_id, topic)
+        asked = await self._ask(
+            frame,
+            task,
+            seed=seed,
+            allow_out_of_domain=allow_out_of_domain,
+            candidates=candidates,
+            least_trust=least_trust,
+            deadline=deadline,
+            request_id=request_id,
+            topic=topic,
+        )
         async for step in self._drive(asked.exchange):
             yield step
 
@@ -121,20 +145,8 @@ class AsyncSubgoalClient:
             server = self._server = await self._answer(question, wire.Spec)
         return server
 
-    async def _ask(
-        self, frame: Any, task: str, seed: int, allow: bool, deadline: Any, name: Any, topic: str
-    ) -> requests.Asked:
-        return requests.ask(
-            self._settings,
-            await self._hello(),
-            frame,
-            task,
-            seed=seed,
-            allow_out_of_domain=allow,
-            deadline=deadline,
-            request_id=name,
-            topic=topic,
-        )
+    async def _ask(self, frame: Any, task: str, **choice: Any) -> requests.Asked:
+        return requests.ask(self._settings, await self._hello(), frame, task, **choice)
 
     async def _answer(self, question: Exchange, kind: type[Any]) -> Any:
         async for _ in self._drive(question):

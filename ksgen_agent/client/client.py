@@ -81,13 +81,25 @@ class SubgoalClient:
         *,
         seed: int = 0,
         allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
         request_id: str | None = None,
         topic: str = "",
     ) -> Imagination:
         """Imagine the whole task; see `imagine_stream` for arguments and errors."""
-        asked = self._ask(frame, task, seed, allow_out_of_domain, deadline, request_id, topic)
+        asked = self._ask(
+            frame,
+            task,
+            seed=seed,
+            allow_out_of_domain=allow_out_of_domain,
+            candidates=candidates,
+            least_trust=least_trust,
+            deadline=deadline,
+            request_id=request_id,
+            topic=topic,
+        )
         return asked.imagination(*exhaust(self._drive(asked.exchange, cancel)))
 
     def imagine_stream(
@@ -97,6 +109,8 @@ class SubgoalClient:
         *,
         seed: int = 0,
         allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
         request_id: str | None = None,
@@ -113,6 +127,8 @@ class SubgoalClient:
             task: what is to be done, in words.
             seed: the same seed gives the same result.
             allow_out_of_domain: go on although the frame is of a kind the models do not know.
+            candidates, least_trust: as `ksgen_agent.Agent.imagine` takes them; a server draws no more candidates than
+                its limit of this name says.
             deadline: seconds that it may take, instead of ``limits.job``.
             cancel: set it from another thread to stop.
             request_id: the job's id, so that `take_up` can find it again, also from another process; a new one is
@@ -129,7 +145,17 @@ class SubgoalClient:
             Cancelled: ``cancel`` was set, or the job was cancelled elsewhere.
             ProtocolError: the server does not speak this protocol.
         """
-        asked = self._ask(frame, task, seed, allow_out_of_domain, deadline, request_id, topic)
+        asked = self._ask(
+            frame,
+            task,
+            seed=seed,
+            allow_out_of_domain=allow_out_of_domain,
+            candidates=candidates,
+            least_trust=least_trust,
+            deadline=deadline,
+            request_id=request_id,
+            topic=topic,
+        )
         return self._drive(asked.exchange, cancel)
 
     def take_up(self, request_id: str) -> Generator[KeyStep, None, StreamEnd]:
@@ -179,20 +205,8 @@ class SubgoalClient:
             server = self._server = self._answer(requests.ask_spec(self._connect, ready=False), wire.Spec)
         return server
 
-    def _ask(
-        self, frame: Any, task: str, seed: int, allow: bool, deadline: Any, name: Any, topic: str
-    ) -> requests.Asked:
-        return requests.ask(
-            self._settings,
-            self._hello(),
-            frame,
-            task,
-            seed=seed,
-            allow_out_of_domain=allow,
-            deadline=deadline,
-            request_id=name,
-            topic=topic,
-        )
+    def _ask(self, frame: Any, task: str, **choice: Any) -> requests.Asked:
+        return requests.ask(self._settings, self._hello(), frame, task, **choice)
 
     def _answer(self, question: Exchange, kind: type[Any]) -> Any:
         for _ in self._drive(question, None):

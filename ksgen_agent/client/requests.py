@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ksgen_agent.client.exchange import Imagining, Question
 from ksgen_agent.client.limits import Limits
-from ksgen_agent.frames import check_frame, check_seed, check_task
+from ksgen_agent.frames import check_candidates, check_frame, check_seed, check_task
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
 from ksgen_agent.wire import messages as wire
@@ -107,6 +107,8 @@ def ask(
     *,
     seed: int,
     allow_out_of_domain: bool,
+    candidates: int,
+    least_trust: float,
     deadline: float | None,
     request_id: str | None,
     topic: str,
@@ -129,6 +131,9 @@ def ask(
             f"the frame has {blob.size} bytes, the server takes {most}; send frames='jpeg', or smaller ones"
         )
     words = check_task(task)
+    candidates, least_trust = check_candidates(candidates, least_trust)
+    if candidates > (drawn := spec.limits.get("candidates", candidates)):
+        raise InvalidInput(f"candidates is {candidates}, the server draws at most {drawn} of a key step; ask for fewer")
     request = wire.Submit(
         id=identity,
         task=words,
@@ -136,6 +141,8 @@ def ask(
         client=settings.name,
         seed=check_seed(seed),
         allow_out_of_domain=bool(allow_out_of_domain),
+        candidates=candidates,
+        least_trust=least_trust,
         deadline=limits.job,
         images=settings.images,
         clip=settings.clip,

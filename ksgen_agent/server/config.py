@@ -13,6 +13,7 @@ from ksgen_models.errors import InvalidInput
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7447"
 LOCAL_AGENT = "ksgen_agent.server.factories:local_agent"
+_COUNTS = ("workers", "jobs_per_worker", "queue", "queue_per_client")
 
 
 def default_store() -> Path:
@@ -44,6 +45,7 @@ class ServerConfig:
         devices: handed to the workers in turn, e.g. ``("cuda:0", "cuda:1")``; empty for the imaginer's own choice.
         jobs_per_worker: jobs that one worker has under way at the same time, each in a thread of its own.
         queue, queue_per_client: jobs that may wait, in all and of one client.
+        most_candidates: clips of a key step that a job may ask for; each costs its time.
         most_frame_bytes: of a submitted frame, as it travels.
         store_bytes, store_seconds: finished jobs beyond this size or age are forgotten, oldest first.
         attempts: how often a job may cost a worker its life before it is given up.
@@ -72,6 +74,7 @@ class ServerConfig:
     jobs_per_worker: int = 1
     queue: int = 4096
     queue_per_client: int = 1024
+    most_candidates: int = 16
     most_frame_bytes: int = 64 * 2**20
     store_bytes: int = 10 * 2**30
     store_seconds: float = 7 * 86400.0
@@ -86,7 +89,7 @@ class ServerConfig:
     log_format: str = "text"
 
     def __post_init__(self) -> None:
-        for name in ("workers", "jobs_per_worker", "queue", "queue_per_client", "attempts", "store_bytes"):
+        for name in (*_COUNTS, "attempts", "store_bytes", "most_candidates"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is {getattr(self, name)}; it must be at least 1")
         module, _, function = self.imaginer.partition(":")

@@ -22,7 +22,7 @@ from ksgen_agent.server.store import Store
 from ksgen_agent.wire import codec, failures
 from ksgen_agent.wire import messages as wire
 from ksgen_agent.wire.blobs import view_bytes
-from ksgen_models.errors import InvalidFrame, KSGenError, ServerBusy
+from ksgen_models.errors import InvalidFrame, InvalidInput, KSGenError, ServerBusy
 
 if TYPE_CHECKING:
     from ksgen_agent.server.metrics import Metrics
@@ -104,6 +104,8 @@ class Desk:
                 return wire.Error(asked.id, "conflict", text)
         else:
             check_task(asked.task)
+            if asked.candidates > (most := self._config.most_candidates):
+                raise InvalidInput(f"candidates is {asked.candidates}, this server draws at most {most}; ask for fewer")
             job = self._accept(peer, owner, asked, frame)
         self._delivery.follow(peer, job, asked.start)
         return self._status_of(job)
@@ -155,6 +157,7 @@ class Desk:
             "task_characters": GREATEST_TASK,
             "header_bytes": codec.MOST_HEADER_BYTES,
             "steps": wire.MOST_STEPS,
+            "candidates": self._config.most_candidates,
             "queue": self._config.queue,
             "queue_per_client": self._config.queue_per_client,
             "job_seconds": int(self._config.longest_job),
@@ -290,6 +293,8 @@ class Desk:
             task=asked.task,
             seed=asked.seed,
             allow_out_of_domain=asked.allow_out_of_domain,
+            candidates=asked.candidates,
+            least_trust=asked.least_trust,
             frame=asked.frame,
             frame_path=self._store.path(job.frame_file),
             folder=self._store.path(""),
@@ -414,7 +419,7 @@ def _package_version() -> str:
 
 
 def _same_request(first: wire.Submit, second: wire.Submit) -> bool:
-    names = ("task", "seed", "allow_out_of_domain", "images", "clip", "frame")
+    names = ("task", "seed", "allow_out_of_domain", "candidates", "least_trust", "images", "clip", "frame")
     return all(getattr(first, name) == getattr(second, name) for name in names)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ksgen_agent.frames import GREATEST_CANDIDATES
 from ksgen_agent.wire.blobs import Blob, check_blob
 from ksgen_agent.wire.messages import CLIP_ENCODINGS, MOST_STEPS, PICTURE_ENCODINGS
 from ksgen_agent.wire.schema import choice, flag, listing, optional, plain_map, real, required, text, whole
@@ -34,6 +35,8 @@ class Run:
     task: str = required(text(4000))
     seed: int = required(whole(0, 2**63 - 1))
     allow_out_of_domain: bool = required(flag)
+    candidates: int = required(whole(1, GREATEST_CANDIDATES))
+    least_trust: float = required(real(0, 1))
     frame: Blob = required(check_blob)
     frame_path: str = required(_path)
     folder: str = required(_path)

@@ -6,7 +6,6 @@ server that never carries anything: when it closes, the server is gone, and the 
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import os
@@ -23,7 +22,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from ksgen_agent.imaginer import Imaginer, StreamEnd
+from ksgen_agent.imaginer import Imaginer, StreamEnd, further_options
 from ksgen_agent.server import work
 from ksgen_agent.server.factories import make_imaginer
 from ksgen_agent.server.logs import fields, set_up
@@ -102,13 +101,12 @@ def _work(context: zmq.Context[Any], endpoint: str, name: str, imaginer: Imagine
     try:
         socket = _connect(context, endpoint, name)
         socket.send(codec.encode(work.Idle()))
-        takes_cancel = "cancel" in inspect.signature(imaginer.imagine_stream).parameters
         while True:
             run = codec.decode(socket.recv(), work.FROM_SERVER)
             stop = stops.open(run.key)
             began = time.perf_counter()
             try:
-                done = _imagine(imaginer, run, stop, takes_cancel, socket.send_multipart)
+                done = _imagine(imaginer, run, stop, socket.send_multipart)
                 reply = [codec.encode(work.Finished(run.key)), done]
             except Exception as exc:
                 if not isinstance(exc, KSGenError):
@@ -128,12 +126,11 @@ def _imagine(
     imaginer: Imaginer,
     run: work.Run,
     stop: threading.Event,
-    takes_cancel: bool,
     send: Callable[[list[bytes]], Any],
 ) -> bytes:
     """Imagine one job, announcing each key step; returns the header of its `Done`."""
     began = last = time.perf_counter()
-    more = {"cancel": stop} if takes_cancel else {}
+    more = further_options(imaginer, stop, run.candidates, run.least_trust)
     stream = imaginer.imagine_stream(
         _load_frame(run), run.task, seed=run.seed, allow_out_of_domain=run.allow_out_of_domain, **more
     )

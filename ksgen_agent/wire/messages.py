@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ksgen_agent.frames import GREATEST_CANDIDATES
 from ksgen_agent.wire.blobs import Blob, Layout, check_blob, check_layout
 from ksgen_agent.wire.schema import (
     choice,
@@ -54,7 +55,7 @@ class Submit:
     Attributes:
         id: chosen by the client; the same id again is the same job.
         client: a name under which the client's jobs take turns with those of others, where no keys tell them apart.
-        task, seed, allow_out_of_domain: as in `ksgen_agent.Imaginer.imagine`.
+        task, seed, allow_out_of_domain, candidates, least_trust: as in `ksgen_agent.Agent.imagine`.
         frame: (H, W, 3) uint8, raw, or a JPEG or PNG file whose shape may be declared as ().
         deadline: seconds from now after which the job is given up.
         start: first key step to be sent.
@@ -69,6 +70,8 @@ class Submit:
     client: str = optional(text(64), "")
     seed: int = optional(whole(0, 2**63 - 1), 0)
     allow_out_of_domain: bool = optional(flag, False)
+    candidates: int = optional(whole(1, GREATEST_CANDIDATES), 1)
+    least_trust: float = optional(real(0, 1), 0.0)
     deadline: float | None = optional(nullable(_seconds), None)
     start: int = optional(whole(0, MOST_STEPS), 0)
     images: str = optional(choice(*PICTURE_ENCODINGS), "raw")

@@ -33,7 +33,7 @@ from ray.exceptions import RayActorError, RayError, TaskCancelledError, WorkerCr
 from ray.serve.exceptions import RayServeException, RequestCancelledError  # pyright: ignore[reportMissingImports]
 
 from ksgen_agent.imagination import Imagination
-from ksgen_agent.imaginer import ImaginerSpec, StreamEnd, exhaust
+from ksgen_agent.imaginer import ImaginerSpec, StreamEnd, exhaust, further_options
 from ksgen_agent.server.config import LOCAL_AGENT
 from ksgen_agent.server.factories import make_imaginer
 from ksgen_agent.server.logs import fields
@@ -70,7 +70,13 @@ class ImaginerDeployment:
         return self._imaginer.spec
 
     async def stream(
-        self, frame: NDArray[np.uint8], task: str, seed: int, allow_out_of_domain: bool
+        self,
+        frame: NDArray[np.uint8],
+        task: str,
+        seed: int,
+        allow_out_of_domain: bool,
+        candidates: int,
+        least_trust: float,
     ) -> AsyncIterator[Item]:
         """The key steps as they are made, then the `StreamEnd` where there is one, or the `Error` that ends it.
 
@@ -78,7 +84,7 @@ class ImaginerDeployment:
         When Ray cancels the request, the imaginer stops between two solver steps.
         """
         stop = threading.Event()
-        items = _items(self._imaginer, frame, task, seed, allow_out_of_domain, stop)
+        items = _items(self._imaginer, frame, task, seed, allow_out_of_domain, (stop, candidates, least_trust))
         loop = asyncio.get_running_loop()
         try:
             while (item := await loop.run_in_executor(self._thread, next, items, None)) is not None:
@@ -160,6 +166,8 @@ class RayImaginer:
         *,
         seed: int = 0,
         allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
         cancel: threading.Event | None = None,
     ) -> Generator[KeyStep, None, StreamEnd | None]:
         """Yield each key step as soon as some replica has made it.
@@ -169,10 +177,11 @@ class RayImaginer:
             RemoteError: too many replicas were lost.
             KSGenError: whatever the replicas' imaginer raised.
         """
+        request = (frame, task, seed, allow_out_of_domain, candidates, least_trust)
         have = 0
         for attempt in range(1, self._attempts + 1):
             try:
-                for item in self._follow((frame, task, seed, allow_out_of_domain), cancel):
+                for item in self._follow(request, cancel):
                     if isinstance(item, Error):
                         raise failures.to_exception(item)
                     if isinstance(item, StreamEnd):
@@ -200,12 +209,10 @@ class RayImaginer:
 
 
 def _items(
-    source: Any, frame: NDArray[np.uint8], task: str, seed: int, allow_out_of_domain: bool, stop: threading.Event
+    source: Any, frame: NDArray[np.uint8], task: str, seed: int, allow_out_of_domain: bool, further: tuple[Any, ...]
 ) -> Generator[Item, None, None]:
-    from inspect import signature
-
-    more = {"cancel": stop} if "cancel" in signature(source.imagine_stream).parameters else {}
     try:
+        more = further_options(source, *further)
         end = yield from source.imagine_stream(frame, task, seed=seed, allow_out_of_domain=allow_out_of_domain, **more)
         if end is not None:
             yield end

@@ -7,7 +7,7 @@ at another size converts inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -117,6 +117,29 @@ class VideoGenerator(Protocol):
         ...
 
 
+class ManyRegions(RegionModel, Protocol):
+    """A region model that does the steps of several imaginations in one call."""
+
+    def predict_many(
+        self, requests: Sequence[StepRequest], *, check_cancelled: CheckCancelled = never_cancelled
+    ) -> Sequence[RegionPrediction]:
+        """What `predict` gives for each."""
+        ...
+
+
+class ManyClips(VideoGenerator, Protocol):
+    """A video generator that draws the clips of several imaginations in one call."""
+
+    def generate_many(
+        self,
+        steps: Sequence[tuple[StepRequest, RegionPrediction]],
+        *,
+        check_cancelled: CheckCancelled = never_cancelled,
+    ) -> Sequence[NDArray[np.uint8]]:
+        """What `VideoGenerator.generate` gives for each."""
+        ...
+
+
 class Tracker(Protocol):
     """Finds the hands in a clip."""
 
@@ -163,6 +186,8 @@ class Parts:
         planner, image_generator, region_model, video_generator, tracker, sentence_encoder: the parts.
         domain_check: None where the models know no bounds of their own.
         provenance: model ids, hashes and versions, for the record of every key step.
+        batch: key steps of different imaginations that one call of a model takes; above 1 the region model is a
+            `ManyRegions` and the video generator a `ManyClips`.
     """
 
     planner: Planner
@@ -173,3 +198,4 @@ class Parts:
     sentence_encoder: SentenceEncoder
     domain_check: DomainCheck | None
     provenance: Mapping[str, Any]
+    batch: int = 1

@@ -155,16 +155,17 @@ class LetterEncoder:
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
 
-def make_parts(*, video=None, tracker=None, images=None):
+def make_parts(*, video=None, tracker=None, images=None, regions=None, batch=1):
     return Parts(
         planner=ClausePlanner(),
         image_generator=images or PushImageGenerator(),
-        region_model=BoxRegions(),
+        region_model=regions or BoxRegions(),
         video_generator=video or PushVideo(),
         tracker=tracker or ColourTracker(),
         sentence_encoder=LetterEncoder(),
         domain_check=TableCheck(),
         provenance={"models": {"blobs/push": "0" * 64}},
+        batch=batch,
     )
 
 

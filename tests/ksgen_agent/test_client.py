@@ -24,6 +24,7 @@ from ksgen_agent import (
     InvalidInput,
     InvalidTask,
     Limits,
+    LowConfidence,
     NoHandFound,
     ProtocolError,
     ServerBusy,
@@ -33,6 +34,7 @@ from ksgen_agent import (
 )
 from ksgen_agent.client.exchange import BEAT, Imagining
 from ksgen_agent.fake_server import make_key_step
+from ksgen_agent.imaginer import ImaginerSpec, further_options
 from ksgen_agent.wire import codec
 from ksgen_agent.wire import messages as wire
 from ksgen_agent.wire.blobs import Blob, join
@@ -87,6 +89,39 @@ def test_a_large_frame_comes_back_at_the_working_size(server):
     assert imagination.frame.shape == imagination.steps[0].image.shape == (37, 1280, 3)
 
 
+def test_candidates_and_trust_are_chosen_as_locally(server):
+    choice = {"seed": 2, "candidates": 3}
+    with Agent("blobs", parts=make_parts()) as agent:
+        local = agent.imagine(make_frame(), TASK, **choice)
+
+    async def ask():
+        async with AsyncSubgoalClient(server.address) as client:
+            with pytest.raises(LowConfidence) as caught:
+                await client.imagine(make_frame(), TASK, least_trust=1.0, **choice)
+            return await client.imagine(make_frame(), TASK, **choice), caught.value
+
+    with SubgoalClient(server.address) as client:
+        assert_as_local(client.imagine(make_frame(), TASK, **choice), local)
+        with pytest.raises(InvalidInput, match="candidates is 17, the server draws at most 16"):
+            client.imagine_stream(make_frame(), TASK, candidates=17)
+    remote, refused = asyncio.run(ask())
+    assert_as_local(remote, local)
+    assert refused.score < 1.0 == refused.threshold
+
+
+def test_an_imaginer_that_knows_no_candidates_says_so():
+    class Plain:
+        spec = ImaginerSpec("plain", "One clip of each step.", 8.0, 384, (), 1280, {})
+
+        def imagine_stream(self, frame, task, *, seed=0, allow_out_of_domain=False):
+            yield from ()
+
+    assert further_options(Plain(), None) == {}
+    for choice in ({"candidates": 2}, {"least_trust": 0.5}):
+        with pytest.raises(InvalidInput, match=f"{next(iter(choice))} is .* 'plain'"):
+            further_options(Plain(), None, **choice)
+
+
 def test_bad_input_is_refused_before_anything_is_sent():
     with FakeServer(STEPS) as fake, SubgoalClient(fake.address) as client:
         with pytest.raises(InvalidFrame):
@@ -99,6 +134,8 @@ def test_bad_input_is_refused_before_anything_is_sent():
             client.imagine_stream(FRAME, "push", seed=-1)
         with pytest.raises(InvalidInput):
             client.imagine_stream(FRAME, "push", deadline=-1)
+        with pytest.raises(InvalidInput, match="candidates"):
+            client.imagine_stream(FRAME, "push", candidates=0)
         assert fake.submitted == []
     for wrong in ({"clip": "avi"}, {"address": "7447"}):
         with pytest.raises(InvalidInput):

@@ -95,9 +95,13 @@ def test_the_same_id_is_the_same_job(client, server, stage):
 
 def test_another_request_under_the_same_id_is_refused(client):
     client.imagine(make_frame(), "push the block", request_id="mine")
-    for frame, task in ((make_frame(), "push it again"), (make_frame(row=50), "push the block")):
+    for frame, task, candidates in (
+        (make_frame(), "push it again", 1),
+        (make_frame(row=50), "push the block", 1),
+        (make_frame(), "push the block", 2),
+    ):
         with pytest.raises(ProtocolError, match="mine"):
-            client.imagine(frame, task, request_id="mine")
+            client.imagine(frame, task, candidates=candidates, request_id="mine")
 
 
 def test_cancelling_stops_the_work_between_solver_steps(client, stage):
@@ -251,6 +255,7 @@ def hostile_messages():
     ]
     yield [msgpack.packb({**good, "frame": ["raw", "uint8", [2**20, 2**20, 3], 0, 3 * 2**40]}), b""]
     yield [msgpack.packb({**good, "task": " "}), bytes(64 * 64 * 3)]
+    yield [msgpack.packb({**good, "candidates": 17}), bytes(64 * 64 * 3)]
     yield [msgpack.packb({"v": 1, "type": "fetch", "id": "nobody"})]
 
 

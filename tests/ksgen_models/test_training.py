@@ -44,6 +44,27 @@ def test_the_whole_recipe_runs_and_its_weights_generate(trained):
     assert not np.array_equal(clip, other)
 
 
+def test_steps_that_are_drawn_in_one_call_are_those_that_each_is_alone(trained):
+    networks = load_networks(trained)
+    settings = SamplerSettings(region_steps=2, clip_steps=2, clip_guidance=2.0)
+    regions, video = MiniRegionModel(networks, settings), MiniVideoGenerator(networks, settings)
+    chance = np.random.default_rng(0)
+    images = chance.integers(0, 256, (4, 120, 160, 3), np.uint8)
+    sentences = ("Put the red block in place 1", "Put it back", "Put the blue block on the red block")
+    requests = [
+        StepRequest(index, sentence, images[index], images[index + 1], seed=3 + index)
+        for index, sentence in enumerate(sentences)
+    ]
+    joined = regions.predict_many(requests)
+    for request, region in zip(requests, joined, strict=True):
+        alone = regions.predict(request)
+        for name in ("motion", "change", "frames"):
+            assert np.array_equal(getattr(region, name), getattr(alone, name)), name
+    steps = list(zip(requests, joined, strict=True))
+    for step, clip in zip(steps, video.generate_many(steps), strict=True):
+        assert np.array_equal(clip, video.generate(*step))
+
+
 def test_the_reader_names_scene_and_objects(trained):
     reading = MiniSceneReader(load_networks(trained)).read(np.full((96, 128, 3), 90, np.uint8))
     assert list(reading.scene) == ["StackBlocks"]

@@ -37,6 +37,9 @@ def serve(
     ] = False,
     queue: Annotated[int, typer.Option("--queue", min=1, help="Jobs that may wait.")] = 4096,
     queue_per_client: Annotated[int, typer.Option("--queue-per-client", min=1, help="Of one client.")] = 1024,
+    most_candidates: Annotated[
+        int, typer.Option("--most-candidates", min=1, max=64, help="Clips of a key step that a job may ask for.")
+    ] = 16,
     drain_seconds: Annotated[
         float, typer.Option("--drain-seconds", min=0.0, help="What running jobs get to finish on SIGTERM.")
     ] = 60.0,
@@ -83,6 +86,7 @@ def serve(
         queue_per_client=min(queue_per_client, queue),
         store_bytes=int(store_gb * _GIB),
         store_seconds=store_days * 86400,
+        most_candidates=most_candidates,
         drain_seconds=drain_seconds,
         http_port=http_port,
         http_host=http_host,

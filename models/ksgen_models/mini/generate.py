@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ksgen_models.mini.key_step_model import IMAGE
 from ksgen_models.mini.networks import DTYPE, Networks, decode_over, encode_over, half_picture
 from ksgen_models.mini.sampling import SHIFT, gaussian, guided, sample
 from ksgen_models.mini.unet import Condition
-from ksgen_models.region_overlap import soft_iou
+from ksgen_models.region_overlap import best_cut, soft_iou
 
 # What a seed is used for; mixed into the noise so that no two uses share it.
 _KEY_STEP, _REGION, _CLIP, _LOOK = range(4)
@@ -110,23 +111,32 @@ class MiniRegionModel:
     networks: Networks
     settings: SamplerSettings
 
-    @torch.inference_mode()
     def predict(self, request: StepRequest, *, check_cancelled: CheckCancelled = never_cancelled) -> RegionPrediction:
         """See `ksgen_models.interfaces.RegionModel`."""
+        return self.predict_many([request], check_cancelled=check_cancelled)[0]
+
+    @torch.inference_mode()
+    def predict_many(
+        self, requests: Sequence[StepRequest], *, check_cancelled: CheckCancelled = never_cancelled
+    ) -> list[RegionPrediction]:
+        """See `ksgen_models.interfaces.ManyRegions`."""
         config = self.networks.meta.config
         samples = self.settings.region_samples
         side = config.image_size // FACTOR
-        expected = self._expected_motion(request)
-        condition = _repeat(clip_condition(self.networks, request, None), samples)
-        noise = gaussian((samples, config.frames, 2 * MASK_PATCH**2, side, side), *request.noise_key, _REGION)
+        shape = (samples, config.frames, 2 * MASK_PATCH**2, side, side)
+        told = Condition.join([clip_condition(self.networks, request, None).repeat(samples) for request in requests])
         latent = sample(
-            lambda x, level: self.networks.clip(x.to(DTYPE), level.to(DTYPE), condition, MASKS).float(),
-            noise,
+            lambda x, level: self.networks.clip(x.to(DTYPE), level.to(DTYPE), told, MASKS).float(),
+            torch.cat([gaussian(shape, *request.noise_key, _REGION) for request in requests]),
             steps=self.settings.region_steps,
             shift=SHIFT[MASKS],
             check_cancelled=check_cancelled,
         )
-        clips = _sharpened(latent_to_masks(latent))  # (samples, T, 2, 4s, 4s)
+        masks = _sharpened(latent_to_masks(latent)).split(samples)  # (samples, T, 2, 4s, 4s) for each request
+        return [self._choose(request, drawn) for request, drawn in zip(requests, masks, strict=True)]
+
+    def _choose(self, request: StepRequest, clips: Tensor) -> RegionPrediction:
+        expected = self._expected_motion(request)
         unions = clips.amax(1)  # (samples, 2, 4s, 4s)
         best = int(soft_iou(unions[:, 0], expected).argmax())
         square = self.networks.square(request.image)
@@ -161,7 +171,6 @@ class MiniVideoGenerator:
         """Frames a second of the clips."""
         return self.networks.meta.fps
 
-    @torch.inference_mode()
     def generate(
         self,
         request: StepRequest,
@@ -170,29 +179,42 @@ class MiniVideoGenerator:
         check_cancelled: CheckCancelled = never_cancelled,
     ) -> NDArray[np.uint8]:
         """See `ksgen_models.interfaces.VideoGenerator`."""
+        return self.generate_many([(request, region)], check_cancelled=check_cancelled)[0]
+
+    @torch.inference_mode()
+    def generate_many(
+        self,
+        steps: Sequence[tuple[StepRequest, RegionPrediction]],
+        *,
+        check_cancelled: CheckCancelled = never_cancelled,
+    ) -> list[NDArray[np.uint8]]:
+        """See `ksgen_models.interfaces.ManyClips`."""
         networks = self.networks
         model, config = networks.clip, networks.meta.config
-        told = clip_condition(networks, request, region)
-        untold = clip_condition(networks, request, region, guided_away=True)
+        told = Condition.join([clip_condition(networks, *step) for step in steps])
+        untold = Condition.join([clip_condition(networks, *step, guided_away=True) for step in steps])
         side = config.image_size // FACTOR
         shape = (1, config.frames, config.autoencoder.latent_channels, side, side)
-        noise = gaussian(shape, *request.noise_key, _CLIP)
         velocity = guided(
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told, CLIP).float(),
             lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold, CLIP).float(),
             self.settings.clip_guidance,
             until=self.settings.guided_until,
         )
+        values, where = zip(*(_first_and_last(networks, request) for request, _ in steps), strict=True)
         latents = sample(
             velocity,
-            noise,
+            torch.cat([gaussian(shape, *request.noise_key, _CLIP) for request, _ in steps]),
             steps=self.settings.clip_steps,
             shift=SHIFT[CLIP],
-            known=_first_and_last(networks, request),
+            known=(torch.cat(values), where[0]),
             check_cancelled=check_cancelled,
         )
-        drawn = decode_over(networks, latents[0, 1:-1], request.image)
-        return np.concatenate([request.image[None], drawn, request.goal[None]])
+        clips = []
+        for (request, _), drawn in zip(steps, latents, strict=True):
+            middle = decode_over(networks, drawn[1:-1], request.image)
+            clips.append(np.concatenate([request.image[None], middle, request.goal[None]]))
+        return clips
 
 
 def _first_and_last(networks: Networks, request: StepRequest) -> tuple[Tensor, Tensor]:
@@ -253,19 +275,6 @@ def _moved(request: StepRequest) -> NDArray[np.float32]:
     return (difference > _VISIBLE).astype(np.float32)
 
 
-def best_cut(likely: Tensor) -> Tensor:
-    """The probability from which on pixels (h, w) are to be taken so that their IoU with what will happen is greatest.
-
-    Of the sets of likeliest pixels the one whose expected intersection has the greatest share in the expected union: a
-    hand that may come from many sides is likely nowhere, and still must come from somewhere. With equal chances of all
-    pixels that is half the F1 score that is reached (Lipton et al. 2014).
-    """
-    falling = likely.flatten().sort(descending=True).values
-    inside = falling.cumsum(0)
-    taken = torch.arange(1, len(falling) + 1)
-    return falling[(inside / (taken + inside[-1] - inside)).argmax()]
-
-
 def _smoothed(likely: Tensor) -> Tensor:
     """(B, 1, h, w), each cell averaged with its neighbours: regions of motion have smooth edges."""
     line = torch.tensor([0.25, 0.5, 0.25], dtype=likely.dtype)
@@ -282,13 +291,3 @@ def _look(networks: Networks, seed: int) -> Tensor:
     looks = networks.meta.looks
     chosen = np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, _LOOK]).integers(len(looks))
     return torch.tensor([looks[chosen]], dtype=DTYPE)
-
-
-def _repeat(condition: Condition, number: int) -> Condition:
-    return replace(
-        condition,
-        spatial=condition.spatial.repeat(number, 1, 1, 1),
-        tokens=condition.tokens.repeat(number, 1, 1),
-        mask=condition.mask.repeat(number, 1),
-        vector=None if condition.vector is None else condition.vector.repeat(number, 1),
-    )

@@ -11,6 +11,9 @@ from ksgen_models.mini.networks import load_networks
 from ksgen_models.mini.scene_reader import MiniSceneReader
 from ksgen_models.planner import RetrievalPlanner, default_library
 
+BATCH = 4
+"""Key steps of different imaginations in one call. More gain nothing on a CPU, and take memory."""
+
 
 def load_mini_parts(weights: str | Path | None = None, *, quality: str = "balanced") -> Parts:
     """Load the embedded models for the CPU.
@@ -34,4 +37,5 @@ def load_mini_parts(weights: str | Path | None = None, *, quality: str = "balanc
         sentence_encoder=networks.text,
         domain_check=reader,
         provenance={"models": {f"mini/{name}": digest for name, digest in networks.hashes.items()}},
+        batch=BATCH,
     )

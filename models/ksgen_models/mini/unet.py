@@ -7,6 +7,7 @@ The time axis is the frames of a clip, or, in the KIG, the steps of a plan.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,21 @@ class Condition:
     tokens: Tensor
     mask: Tensor
     vector: Tensor | None = None
+
+    def repeat(self, number: int) -> Condition:
+        """A batch of so many that are told the same."""
+        return Condition.join([self] * number)
+
+    @staticmethod
+    def join(conditions: Sequence[Condition]) -> Condition:
+        """One batch of what each is told."""
+        vectors = [one.vector for one in conditions if one.vector is not None]
+        return Condition(
+            torch.cat([one.spatial for one in conditions]),
+            torch.cat([one.tokens for one in conditions]),
+            torch.cat([one.mask for one in conditions]),
+            torch.cat(vectors) if vectors else None,
+        )
 
 
 class Block(nn.Module):
