@@ -139,6 +139,7 @@ class Run:
         with self._stage("key_step_images"):
             images = parts.image_generator.draw(order.frame, plan.steps, seed=order.seed, check_cancelled=check)
         provenance = {**order.provenance, "seed": order.seed, "task": order.task, "domain_score": domain}
+        provenance |= {"candidates": order.candidates, "least_trust": order.least_trust}
         for index, description in enumerate(plan.steps):
             known = {**provenance, "prompt": description, "steps": len(plan.steps)}
             drawn = []
@@ -213,15 +214,24 @@ def most_trusted(candidates: Sequence[Future[KeyStep]], least: float) -> KeyStep
         LowConfidence: even that is trusted less than ``least``.
     """
     best = max((candidate.result() for candidate in candidates), key=lambda step: trust(step.scores))
+    check_trust(best, len(candidates), least)
+    return best
+
+
+def check_trust(best: KeyStep, candidates: int, least: float) -> None:
+    """Check that the best of so many candidates of a key step is good enough.
+
+    Raises:
+        LowConfidence: it is trusted less than ``least``.
+    """
     trusted = trust(best.scores)
     if trusted < least:
         raise LowConfidence(
             f"key step {best.index + 1} ({best.description!r}) came out with a trust of {trusted:.2f} in the best of "
-            f"{len(candidates)} clips, and {least:.2f} was asked for; ask for more candidates, or for less trust",
+            f"{candidates} clips, and {least:.2f} was asked for; ask for more candidates, or for less trust",
             score=trusted,
             threshold=least,
         )
-    return best
 
 
 def check_domain(parts: Parts, frame: NDArray[np.uint8], allow_out_of_domain: bool) -> float | None:

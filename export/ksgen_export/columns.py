@@ -16,10 +16,11 @@ column                     dtype          shape         meaning
                                                         where there is none
 ``key_step_index``         int64          (1,)          0-based place in the plan
 ``provenance.generated``   bool           (1,)          a model drew the frame
-``provenance.preset``      string         (1,)          see `FrameProvenance`, as the three below
+``provenance.preset``      string         (1,)          see `FrameProvenance`, as the four below
 ``provenance.model_hash``  string         (1,)
 ``provenance.seed``        int64          (1,)
 ``provenance.prompt``      string         (1,)
+``provenance.candidate``   int64          (1,)
 =========================  =============  ============  ==========================================================
 
 There are no NaN: trainers fall over them. `hand_track` puts them back.
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_export.episode import HAND_STATE_NAMES, Episode, EpisodeKeyStep, EpisodeSchema, FrameProvenance, RobotTrack
+from ksgen_export.episode import HAND_STATE_NAMES, Episode, EpisodeSchema, RobotTrack
 from ksgen_models.scores import SCORES
 from ksgen_models.types import HAND_KEYPOINTS, HandTrack
 
@@ -93,6 +94,7 @@ def columns_of(schema: EpisodeSchema) -> tuple[Column, ...]:
         Column("provenance.model_hash", "string", (1,), ("model_hash",)),
         Column("provenance.seed", "int64", (1,), ("seed",)),
         Column("provenance.prompt", "string", (1,), ("prompt",)),
+        Column("provenance.candidate", "int64", (1,), ("candidate",)),
     )
 
 
@@ -131,6 +133,7 @@ def fill_columns(episode: Episode) -> dict[str, NDArray[Any]]:
     filled["provenance.model_hash"] = spread([told.model_hash for told in provenances], str)
     filled["provenance.seed"] = spread([told.seed for told in provenances], np.int64)
     filled["provenance.prompt"] = spread([told.prompt for told in provenances], str)
+    filled["provenance.candidate"] = spread([told.candidate for told in provenances], np.int64)
     return {name: np.nan_to_num(array) if array.dtype.kind == "f" else array for name, array in filled.items()}
 
 
@@ -187,15 +190,3 @@ def robot_track(columns: Mapping[str, NDArray[Any]], schema: EpisodeSchema, term
         action_names=schema.action_names,
         terminated=terminated,
     )
-
-
-def frame_provenance(step: EpisodeKeyStep) -> dict[str, Any]:
-    """As plain data."""
-    told: FrameProvenance = step.frame_provenance
-    return {
-        "generated": told.generated,
-        "preset": told.preset,
-        "model_hash": told.model_hash,
-        "seed": told.seed,
-        "prompt": told.prompt,
-    }

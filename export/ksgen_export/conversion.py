@@ -265,13 +265,14 @@ def episode_of_rollout(
 def provenance_of_key_step(step: KeyStep, *, generated: bool) -> FrameProvenance:
     """What a dataset says of each frame, out of a key step's own record."""
     told = step.provenance
-    seed = told.get("seed", 0)
+    seed, candidate = (value if isinstance(value := told.get(name, 0), int) else 0 for name in ("seed", "candidate"))
     return FrameProvenance(
         generated=generated,
         preset=str(told.get("preset", "")),
         model_hash=model_hash(told.get("models")),
-        seed=seed if isinstance(seed, int) else 0,
+        seed=seed,
         prompt=str(told.get("prompt", step.description)),
+        candidate=candidate,
     )
 
 

@@ -38,6 +38,8 @@ class FrameProvenance:
         model_hash: one SHA-256 over the hashes of all models of the preset; empty where no model was involved.
         seed: of the imagination, or of the scene where no model was involved.
         prompt: what the models were told.
+        candidate: which of the clips that were drawn of the key step this is, from 0 on; with the seed it tells the
+            clip apart.
     """
 
     generated: bool
@@ -45,6 +47,7 @@ class FrameProvenance:
     model_hash: str
     seed: int
     prompt: str
+    candidate: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,12 +21,13 @@ import io
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_export.columns import frame_provenance, hand_track, robot_track
+from ksgen_export.columns import hand_track, robot_track
 from ksgen_export.episode import Episode, EpisodeKeyStep, EpisodeSchema, FrameProvenance
 from ksgen_models.demonstration import decode_picture, split_blobs
 from ksgen_models.errors import DatasetError, InvalidInput
@@ -108,7 +109,7 @@ def _to_json(episode: Episode) -> str:
                 "start": step.start,
                 "stop": step.stop,
                 "scores": dict(step.scores),
-                "frame_provenance": frame_provenance(step),
+                "frame_provenance": asdict(step.frame_provenance),
                 "provenance": dict(step.provenance),
             }
             for step in episode.key_steps

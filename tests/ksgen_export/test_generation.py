@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksgen_export.conversion import imagination_of_episode
+from ksgen_export.episode import Episode
 from ksgen_export.formats import FORMATS, open_source
 from ksgen_export.generation import parts
 from ksgen_export.generation.drawn import DrawnImaginer
@@ -22,6 +23,7 @@ from ksgen_export.generation.items import Item, photo_items, read_task_list, sce
 from ksgen_export.generation.job import DATASET, generate
 from ksgen_export.generation.options import GenerationOptions
 from ksgen_models.errors import DatasetError, InvalidInput, InvalidTask, KSGenError, UnknownTask
+from ksgen_models.scores import trust
 
 TASKS = ("push the square", "push it back")
 STACK, LAMP = "KSGen/StackBlocks-v0", "KSGen/SwitchOnLamp-v0"
@@ -108,7 +110,9 @@ def test_a_task_list_has_a_task_a_line(tmp_path: Path) -> None:
         ({"policy": "runs/bc"}, "folder and the episodes"),
         ({"subgoals": "true"}, "given to policies"),
         ({"keep_failures": True}, "only a robot can fail"),
-        ({"candidates": 3}, "for 'retargeted'"),
+        ({"candidates": 3, "episodes": "true"}, "not for 'true'"),
+        ({"least_trust": 0.5, "episodes": "demonstration"}, "not for 'demonstration'"),
+        ({"least_trust": 1.5}, "least_trust is 1.5"),
         ({"image_size": 16}, "image_size is 16"),
         ({"photo_size": (8, 8)}, "photo_size"),
     ],
@@ -251,6 +255,34 @@ def test_a_folder_is_for_one_job_one_run_and_one_imaginer(items: tuple[Item, ...
         generate(out, items, options, progress=False)
     with pytest.raises(DatasetError, match="other least_scores"):
         generate(out, items[:2], drawn_options(least_scores={"trust": 0.1}), progress=False)
+
+
+def test_the_most_trusted_candidate_is_written_and_what_cannot_be_trusted_is_rejected(
+    items: tuple[Item, ...], tmp_path: Path
+) -> None:
+    def made(name: str, **choice: float) -> list[Episode]:
+        summary = generate(tmp_path / name, items, drawn_options(**choice), workers=1, progress=False)
+        assert summary.written == len(open_source(summary.dataset))
+        return list(open_source(summary.dataset))
+
+    one, four = made("one"), made("four", candidates=4)
+    for single, best in zip(one, four, strict=True):
+        for step, chosen in zip(single.key_steps[:1], best.key_steps[:1], strict=True):  # the same start
+            assert trust(chosen.scores) >= trust(step.scores)
+    chosen = {step.frame_provenance.candidate for episode in four for step in episode.key_steps}
+    assert len(chosen) > 1
+    least = float(np.median([min(trust(step.scores) for step in episode.key_steps) for episode in four]))
+    strict = generate(tmp_path / "strict", items, drawn_options(candidates=4, least_trust=least), progress=False)
+    assert 0 < strict.written < len(items)
+    assert strict.reasons == {"LowConfidence": len(items) - strict.written}
+    rejected = [line for line in account(tmp_path / "strict") if line["status"] == "rejected"]
+    assert all("best of 4 clips" in line["reasons"][0] for line in rejected)
+
+
+def test_candidates_of_an_imaginer_that_draws_none_are_refused(items: tuple[Item, ...], tmp_path: Path) -> None:
+    options = drawn_options(imaginer=f"{HERE}:MoodyImaginer", imaginer_options={"folder": str(tmp_path)}, candidates=2)
+    with pytest.raises(InvalidInput, match="draws no candidates"):
+        generate(tmp_path / "out", items, options, workers=1, progress=False)
 
 
 def test_a_job_of_which_nothing_passes_writes_an_account_and_no_dataset(

@@ -1,8 +1,8 @@
 """How well curation finds what is wrong: made videos with known faults, precision and recall of every filter.
 
-``python -m ksgen_export.curation.bench --videos 100 --out out/curation-bench``
+``python -m ksgen_export.curation.bench --videos 100 --first-scene 1000000 --out out/curation-bench``
 
-Demonstrations of the Workbench (training seeds below 1,000) are made once and kept under ``--out``. A planted fault is
+Demonstrations of Workbench scenes are made once and kept under ``--out``. A planted fault is
 found when a dropped part gives its reason and overlaps it; a dropped part is right when it overlaps a planted fault of
 its reason. Cuts count to the frame, with a tolerance of one. Precision is the share of dropped parts that are right,
 recall the share of planted faults that are found.
@@ -103,13 +103,13 @@ def _overlaps(one: tuple[int, int], others: Iterable[tuple[int, int]]) -> bool:
     return any(one[0] < stop and start < one[1] for start, stop in others)
 
 
-def load_scenes(folder: Path, count: int) -> list[Scene]:
-    """Demonstrations as scenes, ``count`` of them; those that are not in the folder yet are made."""
+def load_scenes(folder: Path, seeds: range) -> list[Scene]:
+    """A demonstration of each scene seed, the tasks in turn; those that are not in the folder yet are made."""
     from ksgen_envs import TASKS, demonstrate
 
     scenes = []
-    for number in range(count):
-        task, seed = TASKS[number % len(TASKS)], number
+    for number, seed in enumerate(seeds):
+        task = TASKS[number % len(TASKS)]
         path = folder / f"{task.rpartition('/')[2]}-{seed:04d}.npz"
         if not path.exists():
             save_demonstration(demonstrate(task, seed), path)
@@ -152,12 +152,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--videos", type=int, default=100, help="videos to make")
     parser.add_argument("--demonstrations", type=int, default=48, help="demonstrations they are made from")
+    parser.add_argument("--first-scene", type=int, default=0, help="seed of the first demonstration's scene")
     parser.add_argument("--seed", type=int, default=0, help="of everything random about the videos")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=Path("out/curation-bench"), help="folder for all of it")
     chosen = parser.parse_args(arguments)
-    scenes = load_scenes(chosen.out / "demonstrations", chosen.demonstrations)
-    videos = chosen.out / f"videos-{chosen.seed}-{chosen.videos}-{chosen.demonstrations}"
+    seeds = range(chosen.first_scene, chosen.first_scene + chosen.demonstrations)
+    scenes = load_scenes(chosen.out / "demonstrations", seeds)
+    videos = chosen.out / f"videos-{chosen.seed}-{chosen.videos}-{seeds.start}-{seeds.stop}"
     truth = make_videos(scenes, videos, chosen.videos, chosen.seed)
     # Mirrored and recoloured demonstrations of one scene are near-duplicates at times: that is not what is measured.
     limits = Thresholds(duplicate_share=2.0)

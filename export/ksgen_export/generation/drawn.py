@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent import Imagination, ImaginerSpec, StreamEnd
+from ksgen_agent.run import check_trust
 from ksgen_models.rom import observed_region
-from ksgen_models.scores import SCORE_NAMES, score_step
+from ksgen_models.scores import SCORE_NAMES, score_step, trust
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion
 
 _FPS, _DIMENSION = 8.0, 8
@@ -45,14 +47,26 @@ class DrawnImaginer:
         )
 
     def imagine(
-        self, frame: NDArray[np.uint8], task: str, *, seed: int = 0, allow_out_of_domain: bool = False
+        self,
+        frame: NDArray[np.uint8],
+        task: str,
+        *,
+        seed: int = 0,
+        allow_out_of_domain: bool = False,
+        candidates: int = 1,
+        least_trust: float = 0.0,
     ) -> Imagination:
-        """Draw the whole task on a (H, W, 3) uint8 frame."""
+        """Draw the whole task on a (H, W, 3) uint8 frame; candidates are chosen from as `Agent.imagine` does."""
         words = int.from_bytes(hashlib.sha256(task.encode()).digest()[:8])
-        random = np.random.default_rng([words, seed, int(frame.sum())])
         steps, image = [], frame
         for index in range(self._steps):
-            step = self._draw(random, image, index, task, seed)
+            drawn = []
+            for candidate in range(candidates):
+                random = np.random.default_rng([words, seed, int(frame.sum()), index, candidate])
+                told = {"preset": "drawn", "models": {"drawn": "1"}, "seed": seed, "candidate": candidate}
+                drawn.append(self._draw(random, image, index, {**told, "prompt": task}))
+            step = max(drawn, key=lambda one: trust(one.scores))
+            check_trust(step, candidates, least_trust)
             steps.append(step)
             image = step.goal
         plan = Plan(task, tuple(step.description for step in steps), 1.0, "drawn")
@@ -66,7 +80,7 @@ class DrawnImaginer:
         yield from whole.steps
         return StreamEnd(whole.plan, whole.timings)
 
-    def _draw(self, random: np.random.Generator, image: NDArray[np.uint8], index: int, task: str, seed: int) -> KeyStep:
+    def _draw(self, random: np.random.Generator, image: NDArray[np.uint8], index: int, told: dict[str, Any]) -> KeyStep:
         height, width = image.shape[:2]
         side = max(min(height, width) // 6, 4)
         start, way = random.integers(0, (height - side, width - 2 * side)), int(random.integers(1, side + 1))
@@ -94,6 +108,6 @@ class DrawnImaginer:
             hands=hands,
             region_of_motion=region,
             scores=score_step(image, clip[-1], clip, hands, region),
-            provenance={"preset": "drawn", "models": {"drawn": "1"}, "seed": seed, "prompt": task},
+            provenance=told,
             embedding=np.full(_DIMENSION, _DIMENSION**-0.5, np.float32),
         )

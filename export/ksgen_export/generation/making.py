@@ -6,9 +6,11 @@ machine (timings) is left out of the episodes, so that the data set follows from
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ksgen_agent import Imaginer
 from ksgen_agent.server.factories import make_imaginer
@@ -17,7 +19,7 @@ from ksgen_export.episode import Episode
 from ksgen_export.generation.frames import start_of
 from ksgen_export.generation.items import Item
 from ksgen_export.generation.options import GenerationOptions
-from ksgen_models.errors import LowConfidence, NoHandFound, OutOfReach, UnknownTask
+from ksgen_models.errors import InvalidInput, LowConfidence, NoHandFound, OutOfReach, UnknownTask
 
 REFUSALS = (UnknownTask, LowConfidence, NoHandFound, OutOfReach)
 """What models and robots say of an item that they cannot do, now or later; anything else may go well next time."""
@@ -82,11 +84,25 @@ def _open(options: GenerationOptions, imaginer: Imaginer | None) -> AbstractCont
 
 @contextmanager
 def imaginations(options: GenerationOptions, imaginer: Imaginer) -> Iterator[Maker]:
-    """Imagines each item's task from its frame."""
+    """Imagines each item's task from its frame.
+
+    Raises:
+        InvalidInput: candidates are asked for of an imaginer that draws none.
+    """
+
+    choice: dict[str, Any] = {"candidates": options.candidates, "least_trust": options.least_trust}
+    if options.candidates == 1 and not options.least_trust:
+        choice = {}  # which every imaginer understands
+    elif not set(choice) <= set(inspect.signature(imaginer.imagine).parameters):
+        raise InvalidInput(
+            f"the imaginer {options.imaginer!r} draws no candidates; give more seeds and a least score of trust"
+        )
 
     def make(item: Item) -> Made:
         frame, task = start_of(item, options)
-        imagination = imaginer.imagine(frame, task, seed=item.seed, allow_out_of_domain=options.allow_out_of_domain)
+        imagination = imaginer.imagine(
+            frame, task, seed=item.seed, allow_out_of_domain=options.allow_out_of_domain, **choice
+        )
         return Made(_named(episode_of_imagination(replace(imagination, timings={})), item))
 
     yield make

@@ -37,7 +37,10 @@ class GenerationOptions:
             episode with a key step below is rejected.
         keep_failures: keep a robot's rollout although the task was not done.
         allow_out_of_domain: imagine from frames of a kind that the models do not know.
-        candidates: imaginations of a key step of which ``retargeted`` takes the one that is to be trusted most.
+        candidates: of each key step, of which the one to be trusted most is kept: clips of ``imagined`` episodes, whole
+            imaginations for ``retargeted`` ones.
+        least_trust: in [0, 1]; a key step whose best candidate is trusted less ends its item at once, which costs less
+            than ``least_scores``, and rejects it.
         policy: folder of the policy (`ksgen-agent learn`).
         subgoals: what the policy is given: none, imagined or true ones.
         image_size: width and height of the Workbench's pictures, pixels.
@@ -56,6 +59,7 @@ class GenerationOptions:
     keep_failures: bool = False
     allow_out_of_domain: bool = False
     candidates: int = 1
+    least_trust: float = 0.0
     policy: str = ""
     subgoals: str = "none"
     image_size: int = 256
@@ -110,8 +114,10 @@ class GenerationOptions:
             yield f"only a robot can fail; keep_failures is for {', '.join(ROLLOUTS)}"
         if not 1 <= self.candidates <= 64:
             yield f"candidates is {self.candidates}; give 1 to 64"
-        if self.candidates > 1 and self.episodes != "retargeted":
-            yield "candidates are for 'retargeted' episodes; elsewhere give more seeds and a least trust"
+        if not 0 <= self.least_trust <= 1:
+            yield f"least_trust is {self.least_trust}; give 0 to 1"
+        if (self.candidates > 1 or self.least_trust) and self.episodes not in SCORED:
+            yield f"candidates and least_trust are for {' and '.join(SCORED)} episodes, not for {self.episodes!r}"
         if not 64 <= self.image_size <= 1280:
             yield f"image_size is {self.image_size}; give 64 to 1280 pixels"
         if self.episodes == "policy" and self.image_size != _POLICY_CAMERA:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent import Imagination, Imaginer
+from ksgen_agent.run import check_trust
 from ksgen_envs.executors.execution import KeyStepExecutor
 from ksgen_envs.executors.expert import Expert
 from ksgen_envs.executors.imagined import imagine_next
@@ -99,7 +100,7 @@ def retargeted(options: GenerationOptions, imaginer: Imaginer) -> Iterator[Maker
             pursued: list[KeyStep] = []
             errors: list[str] = []
             try:
-                for env.pursued, step in enumerate(_next_steps(imaginer, bench, whole, item.seed, options.candidates)):
+                for env.pursued, step in enumerate(_next_steps(imaginer, bench, whole, item.seed, options)):
                     pursued.append(step)
                     errors += [error] if (error := executor.execute(step).error) else []
             except REFUSALS as exc:
@@ -111,22 +112,25 @@ def retargeted(options: GenerationOptions, imaginer: Imaginer) -> Iterator[Maker
 
 
 def _next_steps(
-    imaginer: Imaginer, bench: WorkbenchEnv, whole: Imagination, seed: int, candidates: int
+    imaginer: Imaginer, bench: WorkbenchEnv, whole: Imagination, seed: int, options: GenerationOptions
 ) -> Iterator[KeyStep]:
     """The plan's key steps, each imagined when it is asked for, from what the camera sees then."""
     for index, sentence in enumerate(whole.plan.steps):
-        if index == 0 and candidates == 1:
-            yield whole.steps[0]
-            continue
-        yield imagine_next(
-            imaginer,
-            bench.picture(),
-            sentence,
-            task=whole.task,
-            index=index,
-            candidates=candidates,
-            seed=seed,
-        )
+        if index == 0 and options.candidates == 1:
+            step = whole.steps[0]
+        else:
+            step = imagine_next(
+                imaginer,
+                bench.picture(),
+                sentence,
+                task=whole.task,
+                index=index,
+                candidates=options.candidates,
+                seed=seed,
+            )
+        if options.least_trust:
+            check_trust(step, options.candidates, options.least_trust)
+        yield step
 
 
 class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -43,8 +43,12 @@ def generate(
     policy: Annotated[Path | None, typer.Option("--policy", help="Folder of a trained policy.")] = None,
     subgoals: Annotated[str, typer.Option("--subgoals", help="Of the policy: none, imagined or true.")] = "none",
     candidates: Annotated[
-        int, typer.Option("--candidates", min=1, help="Imaginations of a key step to choose from, for retargeted.")
+        int, typer.Option("--candidates", min=1, help="Drawn of each key step; the most trusted one is kept.")
     ] = 1,
+    least_trust: Annotated[
+        float,
+        typer.Option("--least-trust", min=0, max=1, help="End an item whose best candidate of a key step is below."),
+    ] = 0.0,
     min_score: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,6 +105,7 @@ def generate(
         keep_failures=keep_failures,
         allow_out_of_domain=allow_out_of_domain,
         candidates=candidates,
+        least_trust=least_trust,
         policy=str(policy.resolve()) if policy else "",
         subgoals=subgoals,
         image_size=image_size,
