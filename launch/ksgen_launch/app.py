@@ -22,6 +22,7 @@ from ksgen_launch.commands import (
     serve,
     top,
     train,
+    verify,
     view,
 )
 
@@ -52,6 +53,7 @@ app.command("assets")(assets.assets)
 app.command("generate")(generate.generate)
 app.command("generate-demos")(generate_demos.generate_demos)
 app.command("export")(export.export)
+app.command("verify")(verify.verify)
 app.command("view")(view.view)
 app.command("curate")(curate.curate)
 app.add_typer(train.app, name="train")

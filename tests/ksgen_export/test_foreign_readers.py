@@ -18,12 +18,13 @@ ROBOMIMIC = os.environ.get("KSGEN_ROBOMIMIC_PYTHON")
 
 def check(name: str, folder: Path, python: str) -> None:
     for part, make in (("imaginations", make_episode), ("rollouts", make_rollout)):
+        episodes = [make(seed) for seed in range(3)]
         with open_writer(name, folder / part) as writer:  # type: ignore[attr-defined]
-            for seed in range(3):
-                writer.add(make(seed))
-        right, wrong = verify_dataset(folder / part, python)
-        assert not wrong
-        assert right
+            for episode in episodes:
+                writer.add(episode)
+        verdict = verify_dataset(folder / part, python, episodes)
+        assert not verdict.different
+        assert verdict.equal
 
 
 @pytest.mark.slow
