@@ -1,10 +1,8 @@
-"""What the two HDF5 formats share: a file that is written beside its place and takes it when it is complete."""
+"""What the readers and writers of the two HDF5 formats share: columns, records and schemas."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,23 +31,6 @@ def reading(path: Path) -> Iterator[h5py.File]:
             yield file
     except (OSError, KeyError, ValueError) as exc:
         raise DatasetError(f"{path} cannot be read ({exc}); restore the file or write the dataset anew") from exc
-
-
-def begin(path: Path) -> Path:
-    """The file beside ``path`` that is written to: a copy of it where there is one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.unlink(missing_ok=True)
-    if path.exists():
-        shutil.copyfile(path, partial)
-    return partial
-
-
-def drop(path: Path, name: str) -> None:
-    """Remove a half-written group."""
-    with contextlib.suppress(OSError), h5py.File(path, "a") as file:
-        if name in file:
-            del file[name]
 
 
 def put_columns(group: h5py.Group, columns: dict[str, NDArray[Any]]) -> None:

@@ -13,19 +13,22 @@ not compressed: a frame of 256 × 256 takes 197 kB.
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
 from ksgen_export import hdf5
 from ksgen_export.columns import columns_of, fill_columns
-from ksgen_export.disk import writing
+from ksgen_export.disk import whole_file
 from ksgen_export.episode import DatasetReader, Episode, EpisodeSchema
+from ksgen_export.hdf5_writer import STAGING, StagedWriter, append, replacing
 from ksgen_export.record import pack_record, unpack_record
 from ksgen_models.errors import DatasetError
 
@@ -37,11 +40,8 @@ _FILE = f"{DATA}/main_data.hdf5"
 _METADATA = f"{DATA}/metadata.json"
 
 
-class MinariWriter:
+class MinariWriter(StagedWriter):
     """Writes episodes to a new Minari dataset, or behind those of an existing one.
-
-    The dataset is written beside its place and takes it when the writer is closed; what a killed writer had added is
-    lost, and the dataset is as it was before.
 
     Args:
         folder: of the dataset; made when it is missing.
@@ -52,25 +52,13 @@ class MinariWriter:
     """
 
     def __init__(self, folder: str | Path, *, dataset_id: str = "ksgen/imagined-v0") -> None:
-        self._folder = Path(folder).absolute()  # Minari takes a relative one for relative to itself
+        place = Path(folder).absolute()  # Minari takes a relative one for relative to itself
         self._id = dataset_id
-        self._partial = self._folder.with_name(f".{self._folder.name}.part")
-        self._storage: Any = None
-        self._schema: EpisodeSchema | None = None
-        self._episodes = 0
-        if self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir())):
-            reader = MinariReader(self._folder)
-            self._schema, self._episodes = reader.schema, len(reader)
-
-    @property
-    def folder(self) -> Path:
-        """Where the dataset lies."""
-        return self._folder
-
-    @property
-    def episodes(self) -> int:
-        """Number of episodes, those added included."""
-        return self._episodes
+        schema, episodes = None, 0
+        if (place / _METADATA).exists() or not _is_free(place):
+            reader = MinariReader(place)
+            schema, episodes = reader.schema, len(reader)
+        super().__init__(place, schema, episodes)
 
     def add(self, episode: Episode) -> int:
         """Append an episode and return its index; see `EpisodeWriter.add`.
@@ -78,57 +66,56 @@ class MinariWriter:
         Raises:
             DatasetError: also where it has a single frame, which makes no transition.
         """
-        hdf5.check_schema(self._schema, episode, self._folder)
         if len(episode) < 2:
-            raise DatasetError(f"the episode {episode.task!r} has one frame; Minari's need two or more")
-        buffer = _to_buffer(episode)
-        with writing(self._folder):
-            if self._storage is None:
-                self._storage = self._begin(episode.schema)
-            try:
-                self._storage.update_episodes([buffer])
-            except BaseException:
-                hdf5.drop(self._partial / _FILE, f"episode_{self._episodes}")
-                raise
-        self._schema = episode.schema
-        self._episodes += 1
-        return self._episodes - 1
+            raise DatasetError(
+                f"the episode {episode.task!r} has one frame; Minari's episodes need two or more, leave it out"
+            )
+        return super().add(episode)
 
-    def close(self) -> None:
-        """Put the dataset in place; see `EpisodeWriter.close`."""
-        if self._storage is None:
-            return
-        with writing(self._folder):
-            old = self._folder.with_name(f".{self._folder.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            if self._folder.exists():
-                self._folder.rename(old)
-            self._partial.rename(self._folder)
-            shutil.rmtree(old, ignore_errors=True)
-        self._storage = None
+    def _put(self, group: h5py.Group, episode: Episode) -> None:
+        _put_episode(group, episode)
 
-    def __enter__(self) -> MinariWriter:
-        return self
+    def _join(self, first: int, parts: Sequence[Path], schema: EpisodeSchema) -> None:
+        """Minari goes by its metadata, which come last: what lies beyond them in the file is not there yet."""
+        told = _read_metadata(self._folder) if first else self._new_metadata(schema)
+        with replacing(self._folder / _FILE) as file:
+            for name in set(file) - {f"episode_{index}" for index in range(first)}:
+                del file[name]
+            append(file, "episode_", first, parts)
+            steps = 0
+            for index in range(first, first + len(parts)):
+                attributes = file[f"episode_{index}"].attrs
+                attributes["id"] = index
+                steps += int(attributes["total_steps"])
+        told["total_episodes"] += len(parts)
+        told["total_steps"] += steps
+        told["dataset_size"] = round((self._folder / _FILE).stat().st_size / 1e6, 1)
+        with whole_file(self._folder / _METADATA) as partial:
+            partial.write_text(json.dumps(told), "utf-8")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
-
-    def _begin(self, schema: EpisodeSchema) -> Any:
+    def _new_metadata(self, schema: EpisodeSchema) -> dict[str, Any]:
+        """As Minari itself begins a dataset."""
         from minari.dataset.minari_storage import MinariStorage
 
-        shutil.rmtree(self._partial, ignore_errors=True)
-        data = self._partial / DATA
-        if self._folder.exists() and any(self._folder.iterdir()):
-            shutil.copytree(self._folder, self._partial)
-            return MinariStorage.read(data)
-        data.mkdir(parents=True)
         observation, action = _spaces(schema)
+        data = self._folder / STAGING / DATA
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(parents=True)
         # JPEG, Minari's default, would lose what no video of ours loses.
-        storage = MinariStorage.new(data, observation, action, jpeg_encoding=False)
-        told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(schema).items()}
-        version = metadata.version("minari")
-        storage.update_metadata({"dataset_id": self._id, "ksgen": told, "minari_version": version})
-        return storage
+        MinariStorage.new(data, observation, action, jpeg_encoding=False)
+        told = json.loads((data / Path(_METADATA).name).read_text("utf-8"))
+        names = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(schema).items()}
+        return {**told, "dataset_id": self._id, "ksgen": names, "minari_version": metadata.version("minari")}
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a dataset may begin there: nothing is, or what a writer left that was killed before its first `close`."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return not names or (STAGING in names and names <= {STAGING, DATA})
 
 
 class MinariReader(DatasetReader):
@@ -142,11 +129,8 @@ class MinariReader(DatasetReader):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        import json
-
-        path = Path(folder) / _METADATA
         try:
-            told = json.loads(path.read_text("utf-8"))
+            told = _read_metadata(Path(folder))
             length, schema = int(told["total_episodes"]), hdf5.read_schema(told["ksgen"])
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise DatasetError(
@@ -161,8 +145,6 @@ class MinariReader(DatasetReader):
             IndexError: there are fewer.
             DatasetError: the file is damaged.
         """
-        import h5py
-
         place = range(len(self))[index]
         with hdf5.reading(self.folder / _FILE) as file:
             group = file[f"episode_{place}"]
@@ -184,24 +166,27 @@ def _spaces(schema: EpisodeSchema) -> tuple[spaces.Dict, spaces.Box]:
     return spaces.Dict(observed), spaces.Box(-np.inf, np.inf, (len(schema.action_names),), np.float32)
 
 
-def _to_buffer(episode: Episode) -> Any:
-    from minari.data_collector import EpisodeBuffer
-
+def _put_episode(group: h5py.Group, episode: Episode) -> None:
+    """As Minari lays episodes out: what can be lengthened is in chunks."""
     columns, moves = fill_columns(episode), len(episode) - 1
     ended = np.arange(moves) == moves - 1
     terminated = episode.robot is not None and episode.robot.terminated
-    observations = {"camera": episode.frames, "state": columns["observation.state"]}
-    # Texts as lists: h5py takes those, and no arrays of them.
-    infos: dict[str, Any] = {
-        name: values.tolist() if values.dtype.kind == "U" else values for name, values in columns.items()
+    group.attrs["total_steps"] = moves
+    observations = group.create_group("observations")
+    for name, values in {"camera": episode.frames, "state": columns["observation.state"]}.items():
+        observations.create_dataset(name, data=values, chunks=True, maxshape=(None, *values.shape[1:]))
+    moved = {
+        "actions": columns["action"][:moves],
+        "rewards": columns.get("next.reward", np.zeros(moves + 1, np.float32))[:moves],
+        "terminations": ended & terminated,
+        "truncations": ended & (not terminated),
     }
-    infos[hdf5.RECORD] = np.frombuffer(pack_record(episode), np.uint8)
-    actions: Any = columns["action"][:moves]  # Minari's annotation forgets that arrays will do
-    return EpisodeBuffer(
-        observations=observations,
-        actions=actions,
-        rewards=list(columns.get("next.reward", np.zeros(moves + 1, np.float32))[:moves]),
-        terminations=list(ended & terminated),
-        truncations=list(ended & (not terminated)),
-        infos=infos,
-    )
+    for name, values in moved.items():
+        group.create_dataset(name, data=values, chunks=True, maxshape=(None, *values.shape[1:]))
+    infos = group.create_group("infos")
+    hdf5.put_columns(infos, columns)
+    hdf5.put_record(infos, pack_record(episode))
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / _METADATA).read_text("utf-8"))

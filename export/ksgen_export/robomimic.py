@@ -18,9 +18,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from ksgen_export import hdf5
 from ksgen_export.columns import columns_of, fill_columns
-from ksgen_export.disk import writing
 from ksgen_export.episode import DatasetReader, Episode, EpisodeSchema
+from ksgen_export.hdf5_writer import STAGING, StagedWriter, append, replacing
 from ksgen_export.record import pack_record, unpack_record
 from ksgen_models.errors import DatasetError
 
@@ -39,11 +39,8 @@ _GYMNASIUM = 2  # robomimic's EnvType.GYM_TYPE
 _OUTSIDE_OBS = ("action", "next.reward", "next.done")
 
 
-class RobomimicWriter:
+class RobomimicWriter(StagedWriter):
     """Writes episodes to a new robomimic dataset, or behind those of an existing one.
-
-    The file takes its place when the writer is closed; what a killed writer had added is lost, and the dataset is as
-    it was before.
 
     Args:
         folder: of the dataset; made when it is missing.
@@ -54,70 +51,34 @@ class RobomimicWriter:
     """
 
     def __init__(self, folder: str | Path, *, env_name: str = "ksgen") -> None:
-        self._folder = Path(folder)
+        place = Path(folder)
         self._env_name = env_name
-        self._path = self._folder / FILE
-        if self._folder.exists() and (
-            not self._folder.is_dir() or (any(self._folder.iterdir()) and not self._path.exists())
-        ):
+        self._path = place / FILE
+        if place.exists() and (not place.is_dir() or {path.name for path in place.iterdir()} - {FILE, STAGING}):
             raise DatasetError(f"{folder} exists and is no robomimic dataset; choose another folder")
-        self._partial: Path | None = None
-        self._schema: EpisodeSchema | None = None
-        self._episodes = 0
+        schema, episodes = None, 0
         if self._path.exists():
             with hdf5.reading(self._path) as file:
-                self._schema, self._episodes = _read_schema(file, self._path), len(file["data"])  # type: ignore[arg-type]
+                schema, episodes = _read_schema(file, self._path), len(file["data"])  # type: ignore[arg-type]
+        super().__init__(place, schema, episodes)
 
-    @property
-    def folder(self) -> Path:
-        """Where the dataset lies."""
-        return self._folder
+    def _put(self, group: h5py.Group, episode: Episode) -> None:
+        _put_episode(group, episode)
 
-    @property
-    def episodes(self) -> int:
-        """Number of episodes, those added included."""
-        return self._episodes
-
-    def add(self, episode: Episode) -> int:
-        """Append an episode and return its index; see `EpisodeWriter.add`."""
-        hdf5.check_schema(self._schema, episode, self._folder)
-        name, record = f"demo_{self._episodes}", pack_record(episode)
-        with writing(self._folder):
-            self._partial = self._partial or hdf5.begin(self._path)
-            with h5py.File(self._partial, "a") as file:
-                data = file.require_group("data")
-                try:
-                    _put_episode(data.create_group(name), episode, record)
-                except BaseException:
-                    del data[name]
-                    raise
-                data.attrs["total"] = int(data.attrs.get("total", 0)) + len(episode)
-                data.attrs["ksgen"] = json.dumps(asdict(episode.schema))
-                data.attrs["env_args"] = json.dumps(
-                    {"env_name": self._env_name, "type": _GYMNASIUM, "env_kwargs": {"fps": episode.fps}}
-                )
-        self._schema = episode.schema
-        self._episodes += 1
-        return self._episodes - 1
-
-    def close(self) -> None:
-        """Put the file in place; see `EpisodeWriter.close`."""
-        if self._partial is None:
-            return
-        with writing(self._folder):
-            with h5py.File(self._partial, "a") as file:
-                mask = file.require_group("mask")
-                if "train" in mask:
-                    del mask["train"]
-                mask["train"] = np.array([f"demo_{index}" for index in range(self._episodes)], "S")
-            self._partial.replace(self._path)
-        self._partial = None
-
-    def __enter__(self) -> RobomimicWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
+    def _join(self, first: int, parts: Sequence[Path], schema: EpisodeSchema) -> None:
+        with replacing(self._path) as file:
+            data = file.require_group("data")
+            append(data, "demo_", first, parts)
+            names = [f"demo_{index}" for index in range(first + len(parts))]
+            data.attrs["total"] = sum(int(data[name].attrs["num_samples"]) for name in names)
+            data.attrs["ksgen"] = json.dumps(asdict(schema))
+            data.attrs["env_args"] = json.dumps(
+                {"env_name": self._env_name, "type": _GYMNASIUM, "env_kwargs": {"fps": schema.fps}}
+            )
+            mask = file.require_group("mask")
+            if "train" in mask:
+                del mask["train"]
+            mask["train"] = np.array(names, "S")
 
 
 class RobomimicReader(DatasetReader):
@@ -151,7 +112,7 @@ class RobomimicReader(DatasetReader):
             return unpack_record(hdf5.take_array(demo, hdf5.RECORD).tobytes(), frames, columns)
 
 
-def _put_episode(demo: h5py.Group, episode: Episode, record: bytes) -> None:
+def _put_episode(demo: h5py.Group, episode: Episode) -> None:
     length, columns = len(episode), fill_columns(episode)
     demo.attrs["num_samples"] = length
     demo.attrs["task"] = episode.task
@@ -165,7 +126,7 @@ def _put_episode(demo: h5py.Group, episode: Episode, record: bytes) -> None:
     hdf5.put_columns(demo.create_group("provenance"), texts)
     numbers = {name: values for name, values in columns.items() if name not in texts and name not in _OUTSIDE_OBS}
     hdf5.put_columns(obs, {name: values.reshape(length, -1) for name, values in numbers.items()})
-    hdf5.put_record(demo, record)
+    hdf5.put_record(demo, pack_record(episode))
 
 
 def _take_columns(demo: h5py.Group, schema: EpisodeSchema) -> dict[str, NDArray[Any]]:

@@ -2,10 +2,10 @@
 
 ``python -m ksgen_export.curation.bench --videos 100 --first-scene 1000000 --out out/curation-bench``
 
-Demonstrations of Workbench scenes are made once and kept under ``--out``. A planted fault is
-found when a dropped part gives its reason and overlaps it; a dropped part is right when it overlaps a planted fault of
-its reason. Cuts count to the frame, with a tolerance of one. Precision is the share of dropped parts that are right,
-recall the share of planted faults that are found.
+Demonstrations of Workbench scenes and the videos are made once and kept under ``--out``; a stopped run goes on. A
+planted fault is found when a dropped part gives its reason and overlaps it; a dropped part is right when it overlaps a
+planted fault of its reason. Cuts count to the frame, with a tolerance of one. Precision is the share of dropped parts
+that are right, recall the share of planted faults that are found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,13 @@ from ksgen_export.curation.job import curate
 from ksgen_export.curation.maker import FAULTS, Fault, Scene, make_video
 from ksgen_export.curation.manifest import KEPT, Row, read_manifest
 from ksgen_export.curation.thresholds import Thresholds
+from ksgen_export.disk import whole_file
 from ksgen_models.demonstration import CLIP_FPS, load_demonstration, save_demonstration
 from ksgen_models.video_io import write_video
 
 KINDS = ("scene_cut", *FAULTS)
+TRUTH = "truth.json"
+"""Beside the made videos: what was planted in each."""
 _SCENES = (2, 4)  # of a video
 _CLEAN = 0.4  # of the scenes
 
@@ -119,7 +122,11 @@ def load_scenes(folder: Path, seeds: range) -> list[Scene]:
 
 
 def make_videos(scenes: Sequence[Scene], folder: Path, count: int, seed: int) -> dict[str, Sequence[Fault]]:
-    """Write ``count`` videos with planted faults; video to faults."""
+    """Write ``count`` videos with planted faults; video to faults. What is there already, whole, is left alone."""
+    path = folder / TRUTH
+    if path.exists():
+        told = json.loads(path.read_text("utf-8"))
+        return {video: [Fault(*fault) for fault in faults] for video, faults in told.items()}
     random = np.random.default_rng(seed)
     truth: dict[str, Sequence[Fault]] = {}
     for number in range(count):
@@ -129,6 +136,8 @@ def make_videos(scenes: Sequence[Scene], folder: Path, count: int, seed: int) ->
         name = f"made-{number:03d}"
         write_video(folder / f"{name}.mp4", made.frames, CLIP_FPS)
         truth[name] = made.faults
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps({video: [astuple(fault) for fault in faults] for video, faults in truth.items()}))
     return truth
 
 
