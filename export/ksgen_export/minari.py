@@ -86,7 +86,7 @@ class MinariWriter(StagedWriter):
             for index in range(first, first + len(parts)):
                 attributes = file[f"episode_{index}"].attrs
                 attributes["id"] = index
-                steps += int(attributes["total_steps"])
+                steps += int(np.asarray(attributes["total_steps"]))
         told["total_episodes"] += len(parts)
         told["total_steps"] += steps
         told["dataset_size"] = round((self._folder / _FILE).stat().st_size / 1e6, 1)

@@ -70,7 +70,7 @@ class RobomimicWriter(StagedWriter):
             data = file.require_group("data")
             append(data, "demo_", first, parts)
             names = [f"demo_{index}" for index in range(first + len(parts))]
-            data.attrs["total"] = sum(int(data[name].attrs["num_samples"]) for name in names)
+            data.attrs["total"] = sum(int(np.asarray(data[name].attrs["num_samples"])) for name in names)
             data.attrs["ksgen"] = json.dumps(asdict(schema))
             data.attrs["env_args"] = json.dumps(
                 {"env_name": self._env_name, "type": _GYMNASIUM, "env_kwargs": {"fps": schema.fps}}

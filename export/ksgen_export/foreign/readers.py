@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -175,17 +176,22 @@ def _lists(stats: dict[str, Any]) -> dict[str, Any]:
 
 
 def _allow_torchvision_without_its_compiled_part() -> None:
-    """torchvision declares a fake of an operator that it may lack; the datasets use none of its operators."""
+    """torchvision declares fakes of operators that it may lack; the datasets use none of its operators."""
     import torch
 
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    _KEPT.append(library)
+    while True:
+        try:
+            importlib.import_module("torchvision")
+            return
+        except RuntimeError as exc:
+            missing = re.search(r"operator torchvision::(\w+) does not exist", str(exc))
+            if missing is None:
+                raise
         for name in [name for name in sys.modules if name.startswith("torchvision")]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)
+        library.define(f"{missing[1]}(Tensor first) -> Tensor")
 
 
 _KEPT: list[Any] = []  # the operator's definition lasts as long as this list
