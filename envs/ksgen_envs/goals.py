@@ -64,7 +64,10 @@ class Instruction:
     Attributes:
         task: one wording.
         steps: in order.
+        explicit: whether the words name every thing to be moved, in the order of the steps; where they do not ("sort
+            the objects"), another order would do as they say, too.
     """
 
     task: str
     steps: tuple[StepGoal, ...]
+    explicit: bool = True

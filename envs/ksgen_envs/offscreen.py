@@ -33,6 +33,14 @@ def _borrow(size: int) -> mujoco.GLContext:
     return context
 
 
+def _let_go(context: mujoco.GLContext) -> None:
+    # What is current in one thread is refused to every other; mujoco itself has no call for it.
+    if type(context).__module__ == "mujoco.egl":
+        from OpenGL import EGL
+
+        EGL.eglReleaseThread()
+
+
 class Pictures:
     """Renders one model through one fixed camera, square pictures; close it when it is no longer needed.
 
@@ -79,6 +87,7 @@ class Pictures:
         self._closed = True
         self._gl.make_current()
         self._gpu.free()
+        _let_go(self._gl)
         _idle.setdefault(self._size, []).append(self._gl)
 
 

@@ -75,7 +75,7 @@ class Stage:
             hand.hide()
         self.refresh()
         self.camera: Camera = bench.camera(self.model, self.data)
-        self._pictures = Pictures(self.model, bench.camera_name, bench.image_size)
+        self._pictures: Pictures | None = None
         self._hand_bodies = np.concatenate([hand.body_ids for hand in self.hands.values()])
 
     @property
@@ -91,11 +91,14 @@ class Stage:
 
     def picture(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 from the robot's camera."""
+        if self._pictures is None:
+            self._pictures = Pictures(self.model, self.bench.camera_name, self.bench.image_size)
         return self._pictures.take(self.data)
 
     def close(self) -> None:
-        """Free the renderer's memory."""
-        self._pictures.close()
+        """Free the renderer's memory, if anything was drawn."""
+        if self._pictures is not None:
+            self._pictures.close()
 
     def geoms_of(self, body: str) -> NDArray[np.int32]:
         """Ids of the geoms that hang on a body."""

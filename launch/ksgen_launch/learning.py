@@ -47,9 +47,7 @@ class Curves:
         from ksgen_envs.learners.inputs import make_env
 
         for env_id in self._env_ids:
-            env = make_env(
-                env_id, self._inputs, encoder=self._encoder, imaginer_for=true_imaginer(self._inputs, self._encoder)
-            )
+            env = make_env(env_id, self._inputs, encoder=self._encoder, truth=True)
             try:
                 score = Score(tuple(evaluate(env, ChunkActor(network, manner="horizon"), self._scenes)))
             finally:
@@ -69,7 +67,7 @@ def collect_episodes(
     from ksgen_envs.learners.inputs import make_env
     from ksgen_launch.choices import short_name
 
-    env = make_env(env_id, recipe.inputs, encoder=encoder, imaginer_for=true_imaginer(recipe.inputs, encoder))
+    env = make_env(env_id, recipe.inputs, encoder=encoder, truth=True)
     files: list[Path] = []
     try:
         with tqdm(total=episodes, desc=f"expert, {short_name(env_id)}", unit="episode") as bar:
@@ -97,18 +95,16 @@ def key_step_success(env_id: str, policy: Policy, scenes: range) -> float:
         env.close()
 
 
-def true_imaginer(inputs: InputSpec, encoder: SentenceEncoder | None) -> ImaginerFor | None:
-    from ksgen_envs.learners.true_subgoals import DemonstrationImaginer
-
-    if inputs.kind != "subgoal" or encoder is None:
-        return None
-    return lambda env: DemonstrationImaginer(env, encoder)
-
-
 def open_imaginers(
-    arms: tuple[str, ...], encoder: SentenceEncoder | None, preset: str, server: str, stack: Any
+    arms: tuple[str, ...],
+    encoder: SentenceEncoder | None,
+    preset: str,
+    server: str,
+    stack: Any,
+    *,
+    keep: Path | None = None,
 ) -> dict[str, ImaginerFor | None]:
-    """Who gives subgoals, by arm; the stack closes them."""
+    """Who gives subgoals, by arm; the stack closes them. Imaginations are kept in a folder, if one is given."""
     from ksgen_envs.learners.comparison import ARMS
     from ksgen_models.errors import InvalidInput
 
@@ -118,13 +114,17 @@ def open_imaginers(
             raise InvalidInput(f"subgoals are {arm!r}; give one of {', '.join(ARMS)}")
         if arm == "imagined":
             imaginer = _open_imaginer(preset, server, stack)
+            if keep is not None:
+                from ksgen_envs.subgoals import KeptImaginer
+
+                imaginer = KeptImaginer(imaginer, keep)
             made[arm] = lambda env, imaginer=imaginer: imaginer
         elif arm == "true":
             from ksgen_envs.learners.true_subgoals import DemonstrationImaginer
 
             if encoder is None:
                 raise InvalidInput("this policy was trained without subgoals; train with --condition subgoal")
-            made[arm] = lambda env, words=encoder: DemonstrationImaginer(env, words)
+            made[arm] = lambda env, words=encoder: DemonstrationImaginer(env, words, pictures=False)
         else:
             made[arm] = None
     return made

@@ -87,7 +87,7 @@ def test_no_subgoal_and_no_hand_are_told_apart():
     unseen = {**subgoal, "subgoal_keypoints_valid": np.zeros((16, 2), np.int8)}
     condition = c.read_subgoal(unseen, sight)
     assert condition[c.SUBGOAL] == 1
-    assert not condition[c.HAND : c.YAWS.stop].any()
+    assert not condition[c.HAND : c.RELEASE.stop].any()
     assert not c.read_subgoal({**subgoal, "subgoal_valid": np.zeros(1, np.int8)}, sight).any()
 
 
@@ -132,7 +132,7 @@ def test_disturbed_subgoals_keep_what_they_mean(episodes):
     assert 0.35 < seen[given_one].float().mean() < 0.65
     assert not condition[~given_one].any()
     assert not after["sentence"][~given_one].any()
-    assert not condition[~seen][:, c.GRASP.start : c.YAWS.stop].any()
+    assert not condition[~seen][:, c.GRASP.start : c.RELEASE.stop].any()
     # A ray is moved as a whole.
     moved = condition[seen][:, c.GRASP] - inputs["condition"][seen][:, c.GRASP]
     assert torch.allclose(moved[:, :2], moved[:, 2:], atol=1e-6)
@@ -215,7 +215,7 @@ def test_a_new_subgoal_makes_the_actor_forget():
     for manner in ("ensemble", "horizon"):
         actor = ChunkActor(network, manner=manner)  # type: ignore[arg-type]
         actor.act(observation(1))
-        other = observation(2, condition=np.full(16, 0.25, np.float32))
+        other = observation(2, condition=np.full(c.CONDITION_SIZE["subgoal"], 0.25, np.float32))
         assert actor.act(other) == pytest.approx(np.clip(predict(network, other)[0], -1, 1), abs=1e-5)
 
 

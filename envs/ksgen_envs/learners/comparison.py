@@ -22,6 +22,7 @@ import gymnasium
 from ksgen_envs.executors.expert import Outcome
 from ksgen_envs.learners.evaluation import Policy, Score, run_episode
 from ksgen_envs.learners.inputs import ImaginerFor, InputSpec, make_env
+from ksgen_envs.workbench import Workbench
 from ksgen_models.errors import DatasetError, InvalidInput
 from ksgen_models.interfaces import SentenceEncoder
 
@@ -59,6 +60,7 @@ def compare(
     out: Path,
     *,
     about: Mapping[str, Any],
+    explicit: bool = False,
 ) -> Iterator[Trial]:
     """Do every scene of every task with every arm; yields trials, those done before first.
 
@@ -69,6 +71,8 @@ def compare(
         env_ids, seeds: the scenes.
         out: folder of the results.
         about: what identifies the policy and the imaginer; results of others are not mixed with these.
+        explicit: do of each scene the first instruction whose words name every thing in its order and that has several
+            key steps, and leave out scenes without one; else the scene's own.
 
     Raises:
         InvalidInput: the policy takes no subgoals.
@@ -78,6 +82,7 @@ def compare(
         raise InvalidInput("this policy was trained without subgoals; train one with --condition subgoal")
     done = _begin(out, dict(about))
     yield from done.values()
+    choose = explicit_instruction if explicit else lambda env_id, seed: 0
     for env_id in env_ids:
         # One environment an arm for all scenes; arms in turn, so that a comparison that is stopped is a fair one.
         envs = {
@@ -85,14 +90,23 @@ def compare(
         }
         try:
             for seed in seeds:
+                instruction = choose(env_id, seed)
                 for arm, env in envs.items():
-                    if (arm, env_id, seed) not in done:
-                        trial = _try(arm, env_id, env, policy, seed)
+                    if instruction is not None and (arm, env_id, seed) not in done:
+                        trial = _try(arm, env_id, env, policy, seed, instruction)
                         _append(out / EPISODES, trial)
                         yield trial
         finally:
             for env in envs.values():
                 env.close()
+
+
+def explicit_instruction(env_id: str, seed: int) -> int | None:
+    """Index of a scene's first instruction with several key steps that its words tell one by one; None: none."""
+    for index, instruction in enumerate(Workbench(env_id, seed).instructions()):
+        if instruction.explicit and len(instruction.steps) > 1:
+            return index
+    return None
 
 
 def scores(trials: Sequence[Trial]) -> dict[tuple[str, str], Score]:
@@ -198,9 +212,9 @@ def _cell(score: Score | None) -> str:
     return f"{share}; key steps {score.key_steps:.0%}"
 
 
-def _try(arm: str, env_id: str, env: gymnasium.Env[Any, Any], policy: Policy, seed: int) -> Trial:
+def _try(arm: str, env_id: str, env: gymnasium.Env[Any, Any], policy: Policy, seed: int, instruction: int) -> Trial:
     plans = _PlanWatch(env)
-    outcome = run_episode(plans, policy, seed)
+    outcome = run_episode(plans, policy, seed, instruction=instruction)
     return Trial(arm, env_id, outcome, plans.has_plan, plans.why)
 
 

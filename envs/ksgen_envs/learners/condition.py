@@ -4,7 +4,8 @@ The condition ``"subgoal"`` is the same for every imaginer, true or not: it is m
 puts into the observation, and of the camera's calibration, which a robot has. From the keypoints come two frames, in
 which the hand has taken hold and is about to let go, and of each the ray from the camera through the pinch. Rays and
 not points, since one camera does not tell the hand's depth (docs/executors.md); a ray is a line, so a policy that
-knows how high a thing lies knows how far it is from where the hand points.
+knows how high a thing lies knows how far it is from where the hand points. Which way the hand is turned is left out: a
+gripper takes hold as the thing allows.
 
 ========================  ===  =========================================================================
 field                     n    meaning
@@ -13,8 +14,6 @@ field                     n    meaning
 ``hand``                  1    1 where its hand can be read; below 0 where not
 ``grasp``                 4    x and y of the grasp's ray at `LOW`, then at `HIGH` over the table, metres
 ``release``               4    the same of the release's ray
-``grasp yaw``             2    cosine and sin of twice the direction from thumb to fingers
-``release yaw``           2    the same at the release
 ``index``, ``left``       2    key steps before this one, and key steps from it to the plan's end, over 8
 ========================  ===  =========================================================================
 
@@ -26,13 +25,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_envs.executors.contact import slow_frames
 from ksgen_envs.executors.hand_pose import HandPath
 from ksgen_envs.executors.sight import Sight
+from ksgen_envs.goal_env.environment import WorkbenchEnv
 from ksgen_envs.goal_env.goals import GOAL_SIZE
+from ksgen_envs.goals import StepGoal
 from ksgen_models.errors import NoHandFound
 from ksgen_models.types import HAND_KEYPOINTS
 
@@ -44,8 +46,7 @@ LOW, HIGH = 0.02, 0.12
 VERB_SIZE = 5
 SUBGOAL, HAND = 0, 1
 GRASP, RELEASE = slice(2, 6), slice(6, 10)
-YAWS = slice(10, 14)
-CONDITION_SIZE: dict[Kind, int] = {"goal": VERB_SIZE + 2 * GOAL_SIZE, "subgoal": 16}
+CONDITION_SIZE: dict[Kind, int] = {"goal": VERB_SIZE + 2 * GOAL_SIZE, "subgoal": 12}
 SUBGOAL_KEYS = ("embedding", "keypoints", "keypoints_valid", "index", "total")
 """What of a subgoal `read_subgoal` looks at, and the sentence's embedding."""
 _PLAN = 8.0
@@ -60,12 +61,12 @@ def read_goal(observation: Mapping[str, NDArray[Any]]) -> Floats:
 
 
 def no_subgoal() -> Floats:
-    """(16,) zeros: there is none."""
+    """(12,) zeros: there is none."""
     return np.zeros(CONDITION_SIZE["subgoal"], np.float32)
 
 
 def read_subgoal(observation: Mapping[str, NDArray[Any]], sight: Sight) -> Floats:
-    """(16,) the condition ``"subgoal"``.
+    """(12,) the condition ``"subgoal"``.
 
     Args:
         observation: of a `SubgoalWrapper` with the keys `SUBGOAL_KEYS`.
@@ -75,21 +76,45 @@ def read_subgoal(observation: Mapping[str, NDArray[Any]], sight: Sight) -> Float
     if not observation["subgoal_valid"][0]:
         return condition
     index, total = (int(observation[f"subgoal_{name}"][0]) for name in ("index", "total"))
-    condition[SUBGOAL] = 1.0
-    condition[-2:] = index / _PLAN, (total - index) / _PLAN
+    _begin(condition, index, total)
     hand = _working_hand(observation["subgoal_keypoints"], observation["subgoal_keypoints_valid"].astype(bool))
     try:
         held, let_go = slow_frames(hand)
     except NoHandFound:
         return condition
-    yaws = hand.yaw(sight)
-    read = [*_ray(hand, held, sight), *_ray(hand, let_go, sight)]
-    for yaw in (yaws[held], yaws[let_go]):
-        read += [np.cos(2 * yaw), np.sin(2 * yaw)]
+    read = [ray for frame in (held, let_go) for ray in _ray(hand.pinch_image[frame], sight)]
     if np.isfinite(read).all() and np.abs(read).max() < _FARTHEST:
         condition[HAND] = 1.0
-        condition[GRASP.start : YAWS.stop] = read
+        condition[GRASP.start : RELEASE.stop] = read
     return condition
+
+
+def read_truth(env: WorkbenchEnv, sight: Sight) -> Floats:
+    """(12,) the condition ``"subgoal"`` of the present key step, from the simulator instead of a hand.
+
+    Where a hand would hold the thing that moves, as it is now and where it is to be. Costs nothing to speak of, while a
+    demonstration's hand has to be posed; call when the key step begins.
+    """
+    condition, steps, goal = no_subgoal(), env.instruction.steps, env.key_step
+    _begin(condition, next(index for index, step in enumerate(steps) if step is goal), len(steps))
+    after = mujoco.MjData(env.model)
+    after.qpos[:] = env.data.qpos
+    after.joint(goal.joint).qpos[:] = goal.goal
+    mujoco.mj_kinematics(env.model, after)
+    condition[HAND] = 1.0
+    held, let_go = (_point(goal, data) for data in (env.data, after))
+    condition[GRASP], condition[RELEASE] = (_ray(sight.project(point), sight) for point in (held, let_go))
+    return condition
+
+
+def _begin(condition: Floats, index: int, total: int) -> None:
+    condition[SUBGOAL] = 1.0
+    condition[-2:] = index / _PLAN, (total - index) / _PLAN
+
+
+def _point(goal: StepGoal, data: Any) -> NDArray[np.float64]:
+    body = data.body(goal.body)
+    return body.xpos + body.xmat.reshape(3, 3) @ goal.grasp.point
 
 
 def _working_hand(keypoints: NDArray[np.float32], valid: NDArray[np.bool_]) -> HandPath:
@@ -100,6 +125,5 @@ def _working_hand(keypoints: NDArray[np.float32], valid: NDArray[np.bool_]) -> H
     return HandPath(slot, valid[:, slot], nowhere, image, depth_known=False)
 
 
-def _ray(hand: HandPath, frame: int, sight: Sight) -> list[float]:
-    pinch = hand.pinch_image[frame]
+def _ray(pinch: NDArray[np.floating[Any]], sight: Sight) -> list[float]:
     return [float(number) for height in (LOW, HIGH) for number in sight.at_height(pinch, height)[:2]]

@@ -37,7 +37,16 @@ from ksgen_envs.goal_env.environment import WorkbenchEnv
 from ksgen_envs.goal_env.goals import SLOTS
 from ksgen_envs.goal_env.observation import LIMIT, SLOT_SIZE
 from ksgen_envs.goal_env.registration import ENTRY_POINT
-from ksgen_envs.learners.condition import CONDITION_SIZE, SUBGOAL_KEYS, Kind, no_subgoal, read_goal, read_subgoal
+from ksgen_envs.goals import StepGoal
+from ksgen_envs.learners.condition import (
+    CONDITION_SIZE,
+    SUBGOAL_KEYS,
+    Kind,
+    no_subgoal,
+    read_goal,
+    read_subgoal,
+    read_truth,
+)
 from ksgen_envs.robot.gripper import STATE_SIZE
 from ksgen_envs.subgoals import InfoVerifier, SubgoalWrapper
 from ksgen_models.errors import InvalidInput
@@ -88,6 +97,7 @@ def make_env(
     *,
     encoder: SentenceEncoder | None = None,
     imaginer_for: ImaginerFor | None = None,
+    truth: bool = False,
     **options: Any,
 ) -> gymnasium.Env[Any, Any]:
     """A Workbench environment whose observations are a policy's inputs.
@@ -97,6 +107,7 @@ def make_env(
         spec: of the inputs.
         encoder: of sentences; needed for the condition ``"subgoal"``.
         imaginer_for: who gives the subgoals; None: there are none.
+        truth: give the simulator's own in their place (`ksgen_envs.learners.condition.read_truth`).
         options: further arguments of `gymnasium.make`.
 
     Raises:
@@ -104,8 +115,8 @@ def make_env(
     """
     if spec.kind == "subgoal" and encoder is None:
         raise InvalidInput("the condition 'subgoal' reads sentences; give an encoder, such as ksgen_models.text.MiniLM")
-    if spec.kind == "goal" and imaginer_for is not None:
-        raise InvalidInput("a policy with the condition 'goal' takes no subgoals; train it with condition='subgoal'")
+    if imaginer_for is not None and (spec.kind == "goal" or truth):
+        raise InvalidInput("who imagines is given; the condition must be 'subgoal', and truth False")
     env: gymnasium.Env[Any, Any] = gymnasium.make(
         env_id, render_mode="rgb_array", image_size=_CAMERA, disable_env_checker=True, **options
     )
@@ -118,7 +129,7 @@ def make_env(
             image_size=(_CAMERA, _CAMERA),
             reset_timeout=_PATIENCE,
         )
-    return PolicyInputs(env, spec, encoder)
+    return PolicyInputs(env, spec, encoder, truth=truth and spec.kind == "subgoal")
 
 
 class PolicyInputs(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -128,15 +139,23 @@ class PolicyInputs(gymnasium.Wrapper[Any, Any, Any, Any]):
         env: with state observations; inside, perhaps, a `SubgoalWrapper` with the keys `SUBGOAL_KEYS`.
         spec: of the inputs.
         encoder: of sentences; None with the condition ``"goal"``.
+        truth: whether the simulator itself says what a subgoal's hand would.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], spec: InputSpec, encoder: SentenceEncoder | None = None) -> None:
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        spec: InputSpec,
+        encoder: SentenceEncoder | None = None,
+        *,
+        truth: bool = False,
+    ) -> None:
         super().__init__(env)
         if not isinstance(env.unwrapped, WorkbenchEnv) or env.unwrapped.obs != "state":
             raise InvalidInput(f"learners take Workbench environments ({ENTRY_POINT}) with obs='state', not {env}")
         self.spec_of_inputs = spec
         self._bench_env: WorkbenchEnv = env.unwrapped
-        self._encoder = encoder
+        self._encoder, self._truth = encoder, truth
         self._has_subgoals = (
             isinstance(env.observation_space, spaces.Dict) and "subgoal_valid" in env.observation_space.spaces
         )
@@ -165,7 +184,9 @@ class PolicyInputs(gymnasium.Wrapper[Any, Any, Any, Any]):
             "names": self._names,
             "sentence": np.zeros(WORDS, np.float32),
         }
-        if self._has_subgoals and observation["subgoal_valid"][0]:
+        if self._truth:
+            inputs["sentence"] = self._sentence
+        elif self._has_subgoals and observation["subgoal_valid"][0]:
             inputs["sentence"] = observation["subgoal_embedding"].astype(np.float32)
         if spec.pixels:
             inputs["slots"][:] = 0.0
@@ -175,10 +196,24 @@ class PolicyInputs(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _condition(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         if self.spec_of_inputs.kind == "goal":
             return read_goal(observation)
-        return read_subgoal(observation, self._sight) if self._has_subgoals else no_subgoal()
+        if self._truth:
+            if self._step is not self._bench_env.key_step:
+                self._step = self._bench_env.key_step
+                self._read = read_truth(self._bench_env, self._sight)
+                self._sentence = self._encoder.embed((self._step.description,))[0] if self._encoder else self._task
+            return self._read.copy()
+        if not self._has_subgoals:
+            return no_subgoal()
+        # Reading a hand costs more than a step of physics, and a subgoal stays the same for many steps.
+        told = {name: observation[f"subgoal_{name}"] for name in ("valid", *SUBGOAL_KEYS)}
+        if self._told is None or any(not np.array_equal(told[name], self._told[name]) for name in told):
+            self._told, self._read = told, read_subgoal(observation, self._sight)
+        return self._read.copy()
 
     def _read_scene(self, info: dict[str, Any]) -> None:
         env = self._bench_env
+        self._told: dict[str, NDArray[Any]] | None = None
+        self._step: StepGoal | None = None
         self._sight = Sight(env.bench.camera(env.model, env.data), env.image_size, env.image_size)
         self._task = np.zeros(WORDS, np.float32)
         self._names = np.zeros((SLOTS, WORDS), np.float32)

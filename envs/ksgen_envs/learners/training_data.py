@@ -26,7 +26,6 @@ class Disturbance:
         place: metres, standard deviation of where the hand points.
         astray: share of hands that point `far` off, so that no policy trusts them blindly.
         far: metres, the same deviation of these.
-        yaw: radians, standard deviation of its directions.
     """
 
     without: float = 0.3
@@ -34,7 +33,6 @@ class Disturbance:
     place: float = 0.008
     astray: float = 0.1
     far: float = 0.04
-    yaw: float = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,19 +117,11 @@ def disturb(inputs: dict[str, Tensor], how: Disturbance, generator: torch.Genera
     for ray in (c.GRASP, c.RELEASE):
         spread = torch.where(chosen(how.astray), how.far, how.place)
         condition[:, ray] += (spread * normal(2)).repeat(1, 2)  # the ray moves as a whole
-    for start in (c.YAWS.start, c.YAWS.start + 2):
-        condition[:, start : start + 2] = _turned(condition[:, start : start + 2], 2 * how.yaw * normal(1))
     # What has no hand has none now either.
     seen = (condition[:, c.HAND, None] > 0.5) & ~chosen(how.handless)
-    condition[:, c.HAND : c.YAWS.stop] *= seen
+    condition[:, c.HAND : c.RELEASE.stop] *= seen
     given = ~chosen(how.without)
     return {**inputs, "condition": condition * given, "sentence": inputs["sentence"] * given}
-
-
-def _turned(direction: Tensor, angle: Tensor) -> Tensor:
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    x, y = direction[:, :1], direction[:, 1:]
-    return torch.cat([cos * x - sin * y, sin * x + cos * y], dim=-1)
 
 
 def _words(episodes: Sequence[Episode]) -> tuple[np.ndarray, list[tuple[int, np.ndarray, np.ndarray]]]:

@@ -41,16 +41,18 @@ class DemonstrationImaginer:
     Args:
         env: a Workbench environment, wrapped or not; imagine while it stands still (as `SubgoalWrapper.reset` does).
         encoder: of sentences.
+        pictures: False leaves the frame in the place of all pictures: drawing these takes most of what is left, and a
+            policy that reads hands does not look at them.
 
     Raises:
         InvalidInput: the environment is another one.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], encoder: SentenceEncoder) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], encoder: SentenceEncoder, *, pictures: bool = True) -> None:
         if not isinstance(env.unwrapped, WorkbenchEnv):
             raise InvalidInput(f"true subgoals are known of the Workbench only, not of {env.unwrapped!r}")
         self._env: WorkbenchEnv = env.unwrapped
-        self._encoder = encoder
+        self._encoder, self._pictures = encoder, pictures
 
     @property
     def spec(self) -> ImaginerSpec:
@@ -84,10 +86,10 @@ class DemonstrationImaginer:
         stage = Stage(Workbench(env.env_id, env.bench.seed, image_size=env.image_size), *sample_person(env.bench.seed))
         try:
             _copy_state(env, stage)
-            before, steps = stage.picture(), []
+            before, steps = (stage.picture() if self._pictures else frame), []
             for index, (goal, embedding) in enumerate(zip(goals, embeddings, strict=True)):
                 keypoints = _perform(stage, goal, habit, rng)
-                after = stage.picture()
+                after = stage.picture() if self._pictures else frame
                 steps.append(_key_step(index, goal, before, after, keypoints, stage.camera, embedding))
                 before = after
         finally:

@@ -9,6 +9,7 @@
 ``sources``   where the camera frame and the task come from
 ``layout``    subgoals as arrays of fixed shapes, and how they join an observation
 ``cache``     an imaginer that remembers
+``kept``      an imaginer that keeps on disk what it imagined
 ============  =================================================================================
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from ksgen_envs.subgoals.cache import CachedImaginer
 from ksgen_envs.subgoals.imagining import BatchImaginer
+from ksgen_envs.subgoals.kept import KeptImaginer
 from ksgen_envs.subgoals.vector import VectorSubgoalWrapper
 from ksgen_envs.subgoals.verify import InfoVerifier, PictureVerifier, StepVerifier, StepView, picture_progress
 from ksgen_envs.subgoals.wrapper import SubgoalWrapper
@@ -24,6 +26,7 @@ __all__ = [
     "BatchImaginer",
     "CachedImaginer",
     "InfoVerifier",
+    "KeptImaginer",
     "PictureVerifier",
     "StepVerifier",
     "StepView",

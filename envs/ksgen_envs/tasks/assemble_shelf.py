@@ -66,7 +66,7 @@ def build(rng: np.random.Generator, view: View) -> Scene:
         )
 
     instructions = [
-        Instruction(task_wording(rng, "shelf"), steps(left, right)),
+        Instruction(task_wording(rng, "shelf"), steps(left, right), explicit=False),
         Instruction(task_wording(rng, "shelf_right_first"), steps(right, left)),
     ]
     return Scene(props, default_first(instructions, int(rng.random() < 0.35)))

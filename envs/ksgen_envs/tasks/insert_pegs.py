@@ -57,7 +57,7 @@ def build(rng: np.random.Generator, view: View) -> Scene:
         return task_wording(rng, kind, names=listed([f"the {pegs[index].name}" for index in order], ", then "))
 
     left_first = sorted(range(len(pegs)), key=lambda index: holes[index])
-    instructions = [Instruction(task_wording(rng, "pegs"), steps(left_first))]
+    instructions = [Instruction(task_wording(rng, "pegs"), steps(left_first), explicit=False)]
     for _ in range(3):
         order = [int(index) for index in rng.permutation(len(pegs))]
         instructions.append(Instruction(said("pegs_order", order), steps(order)))

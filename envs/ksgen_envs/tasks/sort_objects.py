@@ -67,7 +67,7 @@ def build(rng: np.random.Generator, view: View) -> Scene:
         return task_wording(rng, kind, names=listed(names), pairs=listed(pairs, ", then "))
 
     nearest_first = sorted(range(len(solids)), key=lambda index: solids[index].pose[1])
-    instructions = [Instruction(task_wording(rng, "sort"), steps(nearest_first))]
+    instructions = [Instruction(task_wording(rng, "sort"), steps(nearest_first), explicit=False)]
     for _ in range(3):
         order = [int(i) for i in rng.permutation(len(solids))[: int(rng.integers(2, len(solids) + 1))]]
         instructions.append(Instruction(said("sort_order", order), steps(order)))

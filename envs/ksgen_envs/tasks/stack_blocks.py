@@ -37,7 +37,7 @@ def build(rng: np.random.Generator, view: View) -> Scene:
         for colour, size, (x, y) in zip(pick_colours(rng, count), sizes, places, strict=True)
     ]
     by_size = sorted(blocks, key=lambda block: -block.size)
-    general = Instruction(task_wording(rng, "stack_blocks"), _steps(rng, by_size))
+    general = Instruction(task_wording(rng, "stack_blocks"), _steps(rng, by_size), explicit=False)
     orders = [_order_moving(rng, blocks, index) for index in rng.permutation(count)]
     explicit = [Instruction(_said(rng, order), _steps(rng, order)) for order in orders]
     instructions = default_first([general, *explicit], int(rng.random() < 0.55))

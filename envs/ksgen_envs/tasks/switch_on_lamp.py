@@ -56,7 +56,7 @@ def build(rng: np.random.Generator, view: View) -> Scene:
         lamp.button_goal,
     )
     instructions = [
-        Instruction(task_wording(rng, "lamp"), (turn, press)),
+        Instruction(task_wording(rng, "lamp"), (turn, press), explicit=False),
         Instruction(task_wording(rng, "lamp_button_first"), (press, turn)),
     ]
     return Scene((lamp, *solids), default_first(instructions, int(rng.random() < 0.35)))

@@ -180,6 +180,16 @@ def compare(
     env: Annotated[str, typer.Option("--env", help="As for bc; by default what the policy was trained in.")] = "",
     seeds: EvaluationSeeds = _DEVELOPMENT,
     arms: Annotated[str, typer.Option("--arms", help="Which, joined by commas.")] = "none,imagined,true",
+    instructions: Annotated[
+        str,
+        typer.Option(
+            "--instructions",
+            help="explicit: one that names every thing in its order and has several key steps; own: the scene's own.",
+        ),
+    ] = "explicit",
+    imaginations: Annotated[
+        Path | None, typer.Option("--imaginations", help="Folder that keeps them; OUT/imaginations by default.")
+    ] = None,
     manner: Annotated[str, typer.Option("--manner", help="Of carrying out chunks: ensemble or horizon.")] = "ensemble",
     preset: Annotated[str, typer.Option("--preset", help="Who imagines.")] = "mini",
     server: Annotated[str, typer.Option("--server", help="Imagine there, e.g. tcp://127.0.0.1:7447.")] = "",
@@ -201,12 +211,20 @@ def compare(
     trained = load_run(run, manner=check_manner(manner))
     if trained.inputs is None or trained.inputs.kind != "subgoal":
         raise InvalidInput(f"{run} takes no subgoals; train with `ksgen-agent learn bc --condition subgoal`")
+    if instructions not in ("explicit", "own"):
+        raise InvalidInput(f"instructions is {instructions!r}; give explicit or own")
     encoder = sentence_encoder(trained.inputs)
     assert encoder is not None
     folder = out or run / "comparison"
-    about = {"policy": weights_hash(run), "manner": manner, "imaginer": server or preset}
+    about = {
+        "policy": weights_hash(run),
+        "manner": manner,
+        "imaginer": server or preset,
+        "instructions": instructions,
+    }
     with ExitStack() as stack:
-        imaginers = open_imaginers(tuple(arms.split(",")), encoder, preset, server, stack)
+        kept = imaginations or folder / "imaginations"
+        imaginers = open_imaginers(tuple(arms.split(",")), encoder, preset, server, stack, keep=kept)
         trials = []
         asked = comparison.compare(
             trained.policy,
@@ -217,6 +235,7 @@ def compare(
             scenes,
             folder,
             about=about,
+            explicit=instructions == "explicit",
         )
         for trial in asked:
             trials.append(trial)
