@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent.subgoal import Subgoal
 from ksgen_models.types import KeyStep, Plan
+
+if TYPE_CHECKING:
+    from ksgen_agent.report.page import ReportFilm
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +70,16 @@ class Imagination:
 
         return load_imagination(folder)
 
-    def report(self, path: str | Path) -> Path:
+    def report(self, path: str | Path, *, film: ReportFilm | None = None) -> Path:
         """Write one self-contained HTML page that shows everything.
+
+        Args:
+            path: of the page.
+            film: of what was done with the imagination, shown after the plan.
 
         Returns:
             The file.
         """
         from ksgen_agent.report.page import write_report
 
-        return write_report(self, path)
+        return write_report(self, path, film=film)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.report import pictures
 from ksgen_models.errors import DatasetError
@@ -61,14 +64,35 @@ class StepView:
     timings: tuple[Bar, ...]
 
 
-def write_report(imagination: Imagination, path: str | Path) -> Path:
+@dataclass(frozen=True, eq=False)
+class ReportFilm:
+    """A film that a report shows after the plan.
+
+    Attributes:
+        title, caption: its words.
+        frames: (T, H, W, 3) uint8.
+        fps: frames a second.
+    """
+
+    title: str
+    caption: str
+    frames: NDArray[np.uint8]
+    fps: float
+
+
+def write_report(imagination: Imagination, path: str | Path, *, film: ReportFilm | None = None) -> Path:
     """Write the page; the file appears whole or not at all.
+
+    Args:
+        imagination: what is shown.
+        path: of the page.
+        film: of what was done with it.
 
     Raises:
         DatasetError: the file cannot be written.
     """
     path = Path(path)
-    page = render_report(imagination)
+    page = render_report(imagination, film)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +105,7 @@ def write_report(imagination: Imagination, path: str | Path) -> Path:
     return path
 
 
-def render_report(imagination: Imagination) -> str:
+def render_report(imagination: Imagination, film: ReportFilm | None = None) -> str:
     """The page as text."""
     height, width = imagination.frame.shape[:2]
     timings = imagination.timings
@@ -94,6 +118,7 @@ def render_report(imagination: Imagination) -> str:
         confidence=_view_confidence(imagination.plan.confidence),
         meanings=SCORES,
         steps=[_view_step(imagination, step) for step in imagination.steps],
+        film=_view_film(film),
         total=timings.get("total"),
         first_step=timings.get("first_step"),
         stages=_view_stages(timings),
@@ -123,6 +148,19 @@ def _view_step(imagination: Imagination, step: KeyStep) -> StepView:
         scores=tuple(_view_scores(step)),
         timings=tuple(_view_seconds(seconds)),
     )
+
+
+def _view_film(film: ReportFilm | None) -> dict[str, Any] | None:
+    if film is None:
+        return None
+    moving = pictures.animation(film.frames, film.fps, hold=2.0, quality=60)
+    return {
+        "title": film.title,
+        "caption": film.caption,
+        "moving": moving,
+        "still": pictures.still(film.frames[-1]),
+        "size": (film.frames.shape[2], film.frames.shape[1]),
+    }
 
 
 def _view_confidence(confidence: float) -> Bar:

@@ -30,7 +30,7 @@ def still(image: NDArray[np.uint8]) -> str:
     return _address(buffer)
 
 
-def animation(clip: NDArray[np.uint8], fps: float, *, hold: float = 0.7) -> str:
+def animation(clip: NDArray[np.uint8], fps: float, *, hold: float = 0.7, quality: int = _QUALITY) -> str:
     """A (T, H, W, 3) uint8 clip as animated WebP that loops and rests ``hold`` seconds on its last frame."""
     frames = [Image.fromarray(scaled(frame, 1)) for frame in clip]
     duration = round(1000 / fps)
@@ -43,7 +43,7 @@ def animation(clip: NDArray[np.uint8], fps: float, *, hold: float = 0.7) -> str:
         append_images=frames[1:],
         duration=durations if len(frames) > 1 else duration,
         loop=0,
-        quality=_QUALITY,
+        quality=quality,
         method=2,
     )
     return _address(buffer)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from rich.table import Table
 from ksgen_agent import Imagination
 from ksgen_launch.watch import watch_parts, work_of
 from ksgen_models.types import Plan
+
+if TYPE_CHECKING:
+    from ksgen_agent.report.page import ReportFilm
 
 # The scores shown in the small table: name, heading, digits.
 _SHOWN = (
@@ -58,8 +61,14 @@ def imagine_with_progress(
         return agent.imagine(frame, task, seed=seed, **choices)
 
 
-def write_imagination(imagination: Imagination, out: Path) -> None:
-    """Write ``report.html``, ``overview.png``, ``imagination/`` and ``frame.png``; print a table of the steps."""
+def write_imagination(imagination: Imagination, out: Path, *, film: ReportFilm | None = None) -> None:
+    """Write ``report.html``, ``overview.png``, ``imagination/`` and ``frame.png``; print a table of the steps.
+
+    Args:
+        imagination: what is written.
+        out: the folder.
+        film: what a robot did with it, shown in the report.
+    """
     from ksgen_agent.report.overview import overview
 
     with announce("Writing the report"):
@@ -67,7 +76,7 @@ def write_imagination(imagination: Imagination, out: Path) -> None:
         _write_png(imagination.frame, out / "frame.png")
         imagination.save(out / "imagination")
         _write_png(overview(imagination), out / "overview.png")
-        report = imagination.report(out / "report.html")
+        report = imagination.report(out / "report.html", film=film)
     console = Console()
     console.print(_step_table(imagination))
     # Not through rich: it would break a long path at the edge of the window.

@@ -1,7 +1,9 @@
 """Saving, loading, subgoals and the report of an imagination."""
 
+import base64
 import dataclasses
 import html.parser
+import io
 import json
 import re
 import shutil
@@ -13,8 +15,10 @@ from blob_parts import TASK, make_frame, make_parts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from ksgen_agent import Agent, DatasetError, Evidence, HandTrack, Imagination, KeyStep, Plan, RegionOfMotion, Subgoal
+from ksgen_agent.report.page import ReportFilm
 from ksgen_models.scores import SCORES
 
 
@@ -231,11 +235,6 @@ def test_the_report_is_one_self_contained_page(imagination, tmp_path):
 
 
 def test_the_clips_of_the_report_play_and_loop(imagination, tmp_path):
-    import base64
-    import io
-
-    from PIL import Image
-
     page = Page(imagination.report(tmp_path / "report.html").read_text())
     clip, hands = (Image.open(io.BytesIO(base64.b64decode(page.images[at]["src"].partition(",")[2]))) for at in (2, 3))
     for animation in (clip, hands):
@@ -246,6 +245,18 @@ def test_the_clips_of_the_report_play_and_loop(imagination, tmp_path):
     clip.seek(4)
     skeleton = np.asarray(hands.convert("RGB").resize(clip.size), int) - np.asarray(clip.convert("RGB"), int)
     assert (np.abs(skeleton).max(axis=-1) > 60).sum() > 50  # something is drawn on it
+
+
+def test_a_film_of_what_was_done_with_it_is_shown_after_the_plan(imagination, tmp_path):
+    frames = np.stack([np.full((40, 120, 3), 40 * shade, np.uint8) for shade in range(5)])
+    film = ReportFilm("A robot <tries> it", "2 of 3 done", frames, fps=10)
+    text = imagination.report(tmp_path / "report.html", film=film).read_text()
+    page = Page(text)
+    assert len(page.images) == 2 + 5 * 3
+    assert "A robot &lt;tries&gt; it" in text
+    assert "2 of 3 done" in text
+    moving = Image.open(io.BytesIO(base64.b64decode(page.images[1]["src"].partition(",")[2])))
+    assert (moving.n_frames, moving.size) == (5, (120, 40))
 
 
 def test_text_in_the_report_is_escaped(imagination, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("mujoco")
 gymnasium = pytest.importorskip("gymnasium")
@@ -156,18 +157,27 @@ def test_a_demonstrated_task_is_done_step_by_step(shown):
 def test_a_film_shows_camera_hand_and_robot_side_by_side(shown, tmp_path):
     env = WorkbenchEnv(LAMP, image_size=64, continuing=True)
     env.reset(options={"scene_seed": SCENE})
-    start, told = env.picture(), []
+    start = env.picture()
     step = key_step_of(shown, 0, perfect_track(shown.steps[0]))
-    frames = film(env, [step], every=20, after=told.append)
-    assert told == [True]
-    assert frames.shape[1:] == (64 + 22, 3 * 64 + 8, 3)
-    camera, robot = frames[:, :64, :64], frames[:, :64, -64:]
+    filmed = film(env, [step], every=20, side=64, hand="demonstrated")
+    frames = filmed.frames
+    assert [done.success for done in filmed.steps] == [True]
+    assert not filmed.task_done  # the button has not been pressed
+    assert frames.shape[1:] == (64 + 40, 3 * 64 + 8, 3)
+    camera, robot = frames[:, 20:84, :64], frames[:, 20:84, -64:]
     assert (camera == start).all()
     # The robot comes into the picture and leaves it.
     seen = np.abs(robot.astype(int) - start).max(axis=(1, 2, 3))
     assert seen.max() > 60
     changed = (np.abs(robot.astype(int) - start).max(axis=-1) > 40).mean(axis=(1, 2))
     assert changed[-1] < 0.5 * changed.max()
+    green = (frames[:, 84:, :, 1].astype(int) - frames[:, 84:, :, 0] > 60).any(axis=(1, 2))
+    assert green.any()
+    assert not green[0]  # what the simulator says of it comes at the end
+    write_film(tmp_path / "film.webp", frames)
+    with Image.open(tmp_path / "film.webp") as moving:
+        assert getattr(moving, "n_frames", 1) > 3
+        assert moving.size == frames.shape[2:0:-1]
     for name in ("film.gif", "film.mp4"):
         write_film(tmp_path / name, frames)
         written = read_video(tmp_path / name)[0]
@@ -177,6 +187,8 @@ def test_a_film_shows_camera_hand_and_robot_side_by_side(shown, tmp_path):
         assert np.abs(written[0].astype(int) - frames[0]).mean() < 8
     with pytest.raises(InvalidInput, match="gif"):
         write_film(tmp_path / "film.txt", frames)
+    with pytest.raises(InvalidInput, match="64 pixels"):
+        film(env, [step], side=8)
     with pytest.raises(InvalidInput, match="no key step"):
         film(env, [])
 

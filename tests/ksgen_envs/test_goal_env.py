@@ -16,7 +16,7 @@ import mujoco  # noqa: E402
 from gymnasium.utils.env_checker import check_env  # noqa: E402
 
 from ksgen_envs import TASKS  # noqa: E402
-from ksgen_envs.goal_env import environment, goals  # noqa: E402
+from ksgen_envs.goal_env import environment, goals, speed  # noqa: E402
 from ksgen_envs.goal_env.environment import WorkbenchEnv  # noqa: E402
 from ksgen_envs.goal_env.observation import Senses  # noqa: E402
 from ksgen_envs.goal_env.progress import Progress  # noqa: E402
@@ -344,3 +344,12 @@ def test_goals_reach_themselves_in_batches_of_any_shape():
     assert goals.reached(batch, batch).shape == (2, 3)
     assert goals.reached(batch, batch).all()
     assert not goals.reached(batch, batch[:, ::-1]).all()
+
+
+def test_the_speed_is_measured_beside_bare_physics(capsys):
+    speed.main(["--task", LAMP, "--steps", "200"])
+    row = capsys.readouterr().out.splitlines()[-1]
+    measured, bare = (float(cell.replace(",", "")) for cell in row.split("|")[2:4])
+    assert 0 < measured < bare
+    with pytest.raises(InvalidInput, match="200"):
+        speed.measure(LAMP, 10)

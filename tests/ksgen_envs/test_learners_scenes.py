@@ -12,10 +12,11 @@ from ksgen_envs.learners import condition as c
 from ksgen_envs.learners.acting import ChunkActor
 from ksgen_envs.learners.chunk_policy import ChunkPolicy, PolicySpec
 from ksgen_envs.learners.true_subgoals import DemonstrationImaginer
+from ksgen_envs.workbench import Workbench
 from ksgen_models.errors import DatasetError
 
 SPEC = inputs.InputSpec("subgoal")
-STACK, LAMP = "KSGen/StackBlocks-v0", "KSGen/SwitchOnLamp-v0"
+STACK, LAMP, DRAWER = "KSGen/StackBlocks-v0", "KSGen/SwitchOnLamp-v0", "KSGen/StoreInDrawer-v0"
 
 
 def told_env(env_id, **options):
@@ -42,6 +43,32 @@ def test_a_true_subgoal_points_at_the_thing_and_where_it_goes():
             assert np.linalg.norm(met - place) < 0.02
     finally:
         env.close()
+
+
+def test_the_simulators_own_subgoal_says_what_a_persons_hand_does():
+    encoder = LetterEncoder()
+    for env_id in (STACK, DRAWER):
+        by_hand, by_truth = told_env(env_id), inputs.make_env(env_id, SPEC, encoder=encoder, truth=True)
+        try:
+            for key_step in (0, 1):
+                options = {"scene_seed": 3, "key_step": key_step}
+                hand, truth = (env.reset(options=options)[0] for env in (by_hand, by_truth))
+                assert np.array_equal(hand["sentence"], truth["sentence"])
+                assert truth["condition"][c.HAND] == 1
+                rays = slice(c.GRASP.start, c.RELEASE.stop)
+                assert np.abs(hand["condition"][rays] - truth["condition"][rays]).max() < 0.02
+        finally:
+            by_hand.close()
+            by_truth.close()
+
+
+def test_instructions_that_decide_have_several_steps():
+    for seed in range(1_000_000, 1_000_005):
+        index = comparison.explicit_instruction(STACK, seed)
+        assert index is not None
+        chosen = Workbench(STACK, seed, image_size=64).instructions()[index]
+        assert chosen.explicit
+        assert len(chosen.steps) > 1
 
 
 def test_the_experts_episode_is_kept_and_comes_back(tmp_path):

@@ -21,7 +21,7 @@ from subgoal_scenes import TASK, PushEnv, any_parts, push_parts  # noqa: E402
 import ksgen_envs  # noqa: E402
 from ksgen_agent import Agent, InvalidFrame, InvalidInput, InvalidTask, KSGenError, ServerLost, UnknownTask  # noqa: E402
 from ksgen_agent.imaginer import Imaginer  # noqa: E402
-from ksgen_envs.subgoals import CachedImaginer, InfoVerifier, PictureVerifier, SubgoalWrapper  # noqa: E402
+from ksgen_envs.subgoals import CachedImaginer, InfoVerifier, KeptImaginer, PictureVerifier, SubgoalWrapper  # noqa: E402
 
 WAIT = 60  # seconds after which a test that would hang fails instead
 LEFT, STAY, RIGHT = 0, 1, 2
@@ -512,3 +512,27 @@ def test_the_cache_imagines_a_scene_once():
         env.close()
     with pytest.raises(InvalidInput):
         CachedImaginer(cached, size=0)
+
+
+def test_what_is_kept_is_imagined_once_for_all_runs(tmp_path):
+    asked = []
+
+    class Counting(Agent):
+        def imagine(self, frame, task, **options):
+            asked.append(task)
+            return super().imagine(frame, task, **options)
+
+    goals = []
+    for run, name in enumerate(("push", "push", "shove")):
+        with Counting(name, parts=any_parts()) as agent:
+            kept = KeptImaginer(agent, tmp_path)
+            assert isinstance(kept, Imaginer)
+            env = wrap(kept, imagination_seed=0)
+            goals.append(env.reset(seed=1)[0]["subgoal_goal"])
+            # Another imaginer is asked anew, since its imaginations are others.
+            assert len(asked) == (1, 1, 2)[run]
+            streamed = next(kept.imagine_stream(env.render(), TASK, seed=0))
+            assert np.array_equal(streamed.goal, goals[-1])
+            assert len(asked) == (1, 1, 2)[run]
+            env.close()
+    assert np.array_equal(goals[0], goals[1])

@@ -35,6 +35,18 @@ def test_the_report_needs_no_other_file(finished: tuple[Path, subprocess.Complet
         assert reference not in page
 
 
+def test_a_robot_tries_what_was_imagined_and_the_report_shows_how_it_went(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, result = finished
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("robot: "))
+    said = line.removeprefix("robot: ")
+    assert " of 4 key steps done" in said
+    page = (out / "report.html").read_text("utf-8")
+    assert "A robot does what was imagined" in page
+    assert said in page
+
+
 def test_the_overview_has_a_row_for_every_step(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     from PIL import Image
 

@@ -73,21 +73,20 @@ class ChunkPolicy(nn.Module):
         self.name, self.task, self.sentence = (nn.Linear(WORDS, width, bias=False) for _ in range(3))
         self.kinds = nn.Parameter(0.02 * torch.randn(4, width))
         self.eyes = _Eyes(width) if spec.inputs.pixels else None
-        layer = nn.TransformerEncoderLayer(
-            width, spec.heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.body = nn.TransformerEncoder(layer, spec.layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.body = nn.ModuleList(_Layer(width, spec.heads) for _ in range(spec.layers))
         self.head = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, spec.chunk * ACTION_SIZE)
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, spec.chunk * ACTION_SIZE)
         )
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """(B, K, 5)."""
-        robot, slots, condition = inputs["robot"], inputs["slots"], inputs["condition"]
-        there = slots[..., :1]  # (B, 6, 1)
+        robot, condition = inputs["robot"], inputs["condition"]
+        used = int((inputs["slots"][..., 0] > 0.5).any(dim=0).sum())  # slots are filled from the first on
+        slots, names = inputs["slots"][:, :used], inputs["names"][:, :used]
+        there = slots[..., :1]  # (B, S, 1)
         pointed, led = self._pointing(robot, slots, condition)
         slots_seen = torch.cat([self.slot_scale(slots), squash(slots[..., _AWAY]), pointed, squash(pointed)], dim=-1)
-        slot_tokens = (self.slot(slots_seen) + self.name(inputs["names"]) + self.kinds[1]) * there
+        slot_tokens = (self.slot(slots_seen) + self.name(names) + self.kinds[1]) * there
         tokens = [
             (self.robot(torch.cat([self.robot_scale(robot), led, squash(led)], dim=-1)) + self.kinds[0])[:, None],
             slot_tokens,
@@ -101,17 +100,19 @@ class ChunkPolicy(nn.Module):
         whole = torch.cat(tokens, dim=1)  # (B, N, width)
         absent = torch.zeros(whole.shape[:2], dtype=torch.bool, device=whole.device)
         absent[:, 1 : 1 + slots.shape[1]] = there[..., 0] < 0.5
-        read = self.body(whole, src_key_padding_mask=absent)[:, 0]
+        for layer in self.body[:-1]:
+            whole = layer(whole, whole, absent)
+        read = self.body[-1](whole[:, :1], whole, absent)[:, 0]  # nobody looks at the other tokens after that
         chunk = self.head(read).unflatten(-1, (self.spec.chunk, ACTION_SIZE))
         return self.action_scale.back(chunk)
 
     def _pointing(self, robot: Tensor, slots: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        # How far each slot (B, 6, 4) and the tool (B, 6) are from where the condition points; zeros where it does not.
+        # How far each slot (B, S, 4) and the tool (B, 6) are from where the condition points; zeros where it does not.
         place, tool = slots[..., _PLACE], robot[..., :3]
         if self.spec.inputs.kind == "goal":
             desired, achieved = condition[..., _DESIRED], condition[..., _ACHIEVED]
             there = desired[..., goals.POSITION]
-            this = desired[..., goals.THING, None]
+            this = desired[..., goals.THING, None][..., : place.shape[-2], :]
             pointed = torch.cat([this, (there[..., None, :] - place) * this], dim=-1)
             return pointed, torch.cat([there - tool, there - achieved[..., goals.POSITION]], dim=-1)
         hand = condition[..., c.HAND, None]
@@ -134,6 +135,25 @@ def _at_height(ray: Tensor, height: Tensor) -> Tensor:
     """(..., 2) where rays (..., 4) are at heights (..., 1) over the table."""
     low, high = ray[..., :2], ray[..., 2:]
     return low + (high - low) * ((height - c.LOW) / (c.HIGH - c.LOW))
+
+
+class _Layer(nn.Module):
+    """A transformer's layer, normalised first: some tokens (B, Q, width) read all (B, N, width) but the absent."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ask, self.tell, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.think = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, some: Tensor, everything: Tensor, absent: Tensor) -> Tensor:
+        normal = self.before(everything)
+        parts = (self.ask(normal[:, : some.shape[1]]), *self.tell(normal).chunk(2, dim=-1))
+        ask, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        seen = functional.scaled_dot_product_attention(ask, keys, values, attn_mask=~absent[:, None, None])
+        some = some + self.out(seen.transpose(1, 2).flatten(2))
+        return some + self.think(self.between(some))
 
 
 class _Scale(nn.Module):

@@ -131,7 +131,9 @@ class _State:
             network.slot_scale.measure(slots[slots[..., 0] > 0.5])
         network.condition_scale.measure(data.inputs["condition"])
         network.action_scale.measure(data.actions)
-        optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
         average = deepcopy(network).requires_grad_(False)
         return cls(network, average, optimizer, torch.Generator().manual_seed(recipe.seed))
 
@@ -150,8 +152,7 @@ class _State:
         # The average of few updates is not held back by where they began.
         fading = min(_EMA, self.updates / (self.updates + 10))
         with torch.no_grad():
-            for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(new, 1.0 - fading)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - fading)
         return loss.item()
 
     def save(self, path: Path, recipe: CloningRecipe) -> None:

@@ -1,8 +1,9 @@
 """What a policy is told to do: the environment's own goal, or a subgoal's hand.
 
 The condition ``"subgoal"`` is the same for every imaginer, true or not: it is made of the arrays that `SubgoalWrapper`
-puts into the observation, and of the camera's calibration, which a robot has. From the keypoints come two frames, in
-which the hand has taken hold and is about to let go, and of each the ray from the camera through the pinch. Rays and
+puts into the observation, and of the camera's calibration, which a robot has. From the keypoints come two places, where
+the hand stands stillest in the first half of the frames that show it (it takes hold) and in the second (it is about to
+let go), and of each the ray from the camera through the pinch. Rays and
 not points, since one camera does not tell the hand's depth (docs/executors.md); a ray is a line, so a policy that
 knows how high a thing lies knows how far it is from where the hand points. Which way the hand is turned is left out: a
 gripper takes hold as the thing allows.
@@ -29,13 +30,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_envs.executors.contact import slow_frames
 from ksgen_envs.executors.hand_pose import HandPath
 from ksgen_envs.executors.sight import Sight
 from ksgen_envs.goal_env.environment import WorkbenchEnv
 from ksgen_envs.goal_env.goals import GOAL_SIZE
 from ksgen_envs.goals import StepGoal
-from ksgen_models.errors import NoHandFound
 from ksgen_models.types import HAND_KEYPOINTS
 
 Kind = Literal["goal", "subgoal"]
@@ -50,6 +49,7 @@ CONDITION_SIZE: dict[Kind, int] = {"goal": VERB_SIZE + 2 * GOAL_SIZE, "subgoal":
 SUBGOAL_KEYS = ("embedding", "keypoints", "keypoints_valid", "index", "total")
 """What of a subgoal `read_subgoal` looks at, and the sentence's embedding."""
 _PLAN = 8.0
+_FEWEST = 6  # frames that must show the hand, three for each half of what it does
 _FARTHEST = 2.0  # metres; a ray that meets the table farther off points nowhere
 
 
@@ -78,11 +78,11 @@ def read_subgoal(observation: Mapping[str, NDArray[Any]], sight: Sight) -> Float
     index, total = (int(observation[f"subgoal_{name}"][0]) for name in ("index", "total"))
     _begin(condition, index, total)
     hand = _working_hand(observation["subgoal_keypoints"], observation["subgoal_keypoints_valid"].astype(bool))
-    try:
-        held, let_go = slow_frames(hand)
-    except NoHandFound:
+    seen = np.flatnonzero(hand.valid)
+    if len(seen) < _FEWEST:
         return condition
-    read = [ray for frame in (held, let_go) for ray in _ray(hand.pinch_image[frame], sight)]
+    halves = np.array_split(hand.pinch_image[seen], 2)
+    read = [number for half in halves for number in _ray(_stillest(half), sight)]
     if np.isfinite(read).all() and np.abs(read).max() < _FARTHEST:
         condition[HAND] = 1.0
         condition[GRASP.start : RELEASE.stop] = read
@@ -123,6 +123,14 @@ def _working_hand(keypoints: NDArray[np.float32], valid: NDArray[np.bool_]) -> H
     image = np.where(valid[:, slot, None, None], keypoints[:, slot, :, :2], np.nan).astype(np.float64)  # (T, 21, 2)
     nowhere = np.full((len(image), HAND_KEYPOINTS, 3), np.nan)
     return HandPath(slot, valid[:, slot], nowhere, image, depth_known=False)
+
+
+def _stillest(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    # (2,) where the hand stands, of (N, 2): a tracker's slips and a hand that is passing are the middle of no three
+    # places near each other.
+    threes = np.stack([places[:-2], places[1:-1], places[2:]])  # (3, N - 2, 2)
+    spread = np.linalg.norm(np.diff(threes, axis=0), axis=-1).sum(axis=0)
+    return np.median(threes[:, int(spread.argmin())], axis=0)
 
 
 def _ray(pinch: NDArray[np.floating[Any]], sight: Sight) -> list[float]:

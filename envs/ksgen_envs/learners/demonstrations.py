@@ -109,7 +109,7 @@ def perform(
 def collect(
     env: gymnasium.Env[Any, Any], folder: Path, recipe: Recipe, seeds: Sequence[int]
 ) -> Iterator[tuple[int, bool]]:
-    """Write the successful episodes of some scenes; what is there already is kept.
+    """Write the successful episodes of some scenes; what was tried already is not tried again.
 
     Args:
         env: of `make_env`, with true subgoals where the recipe's condition is ``"subgoal"``.
@@ -128,12 +128,15 @@ def collect(
     for seed in seeds:
         path = episode_path(folder, unwrapped.env_id, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            yield seed, True
+        failed = path.with_suffix(".failed")
+        if path.is_file() or failed.is_file():
+            yield seed, path.is_file()
             continue
         episode = perform(env, seed, noise=recipe.noise)
         if episode.success:
             _write(path, episode)
+        else:
+            failed.touch()  # not to be tried again when the collection goes on
         yield seed, episode.success
 
 
