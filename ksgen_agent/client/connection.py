@@ -17,6 +17,10 @@ _REFUSALS = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCO
 _ENOUGH = 3  # handshakes that break off without a reason before that is taken for a refusal
 _MOST_MESSAGE = 2**30  # bytes
 _MOST_SOCKETS = 2**15  # of all clients of a process
+_KEPT = 2**24
+"""Bytes that are taken and freed once, untouched: glibc then keeps freed blocks of up to this size for the next ones of
+their kind instead of giving each back to the system (malloc(3), M_MMAP_THRESHOLD), which would have every message of a
+megabyte arrive in 256 pages that are new and must be cleared first. Other C libraries do as they like."""
 
 
 class Connection:
@@ -187,6 +191,7 @@ class _Shared:
             if cls._context is None or cls._process != os.getpid():  # what a fork inherits it must not use
                 cls._context, cls._users, cls._process = zmq.Context(), 0, os.getpid()
                 cls._context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
+                bytes(_KEPT)
             cls._users += 1
             return cls._context
 

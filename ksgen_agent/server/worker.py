@@ -144,6 +144,8 @@ def _imagine(
             try:
                 step = next(stream)
             except StopIteration as stopped:
+                if stop.is_set():  # an imaginer may heed it by ending early, and what it left out is not to be missed
+                    continue
                 end = stopped.value
                 break
             if step.index != len(sentences):

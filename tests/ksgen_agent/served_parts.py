@@ -9,6 +9,8 @@ from pathlib import Path
 from blob_parts import PushVideo, make_parts
 
 from ksgen_agent import Agent
+from ksgen_agent.fake_server import make_key_step
+from ksgen_agent.imaginer import ImaginerSpec
 from ksgen_models.interfaces import never_cancelled
 
 
@@ -40,6 +42,16 @@ def blobs(device: str | None = None) -> Agent:
 
 def staged(folder: str, obedient: bool = True) -> Agent:
     return Agent("staged", parts=make_parts(video=Staged(Path(folder), obedient)))
+
+
+class Curt:
+    """Makes one key step and waits to be stopped, whereupon it just ends."""
+
+    spec = ImaginerSpec("curt", "One key step, then silence.", 8.0, 384, ("hand_rate",), 1280, {})
+
+    def imagine_stream(self, frame, task, *, seed=0, allow_out_of_domain=False, cancel):
+        yield make_key_step(0)
+        cancel.wait()
 
 
 def broken() -> Agent:

@@ -428,6 +428,16 @@ def test_an_imaginer_that_does_not_heed_a_cancellation_is_killed(tmp_path):
         assert client.server_status().workers[0]["pid"] != before
 
 
+def test_an_imaginer_that_ends_early_when_cancelled_has_not_done_its_job(tmp_path):
+    with running(tmp_path / "store", imaginer="served_parts:Curt") as server, SubgoalClient(server.address) as client:
+        stream = client.imagine_stream(make_frame(), TASK, request_id="half")
+        next(stream)
+        client.cancel("half")
+        with pytest.raises(Cancelled):
+            next(stream)
+        assert client.status("half").state == "cancelled"
+
+
 def test_a_server_whose_imaginer_cannot_be_loaded_says_why(tmp_path):
     server = Server(ServerConfig(tmp_path / "store", "tcp://127.0.0.1:*", imaginer="served_parts:broken"))
     with pytest.raises(PresetError, match="no-such-preset"):

@@ -40,7 +40,7 @@ def measure(folder: Path, *, rounds: int, requests: int) -> dict[str, Any]:
     task = describe(STEPS, MEGABYTE)
     ours: list[dict[str, float]] = []
     bare: list[dict[str, float]] = []
-    options = ("--jobs-per-worker", "2", *STORE)
+    options = ("--jobs-per-worker", str(IN_FLIGHT), *STORE)
     with subgoal_server(folder / "throughput", *options) as server, server_of(serve_bare, task) as pair:
         run_client(drive_subgoals, server.address, task, FILLS)
         for _ in range(rounds):
