@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,16 @@ def measure(folder: Path, *, requests: int) -> dict[str, float]:
 
 
 def measure_slow_job(folder: Path, *, requests: int, seconds: float) -> dict[str, Any]:
-    """How long small jobs take alone and while one job of ``seconds`` runs; milliseconds, for all three servers.
+    """How long small jobs take alone and while a slow job runs; milliseconds, for all three servers.
 
-    The server has two workers; the two others have one loop, which is how they are.
+    The server has two workers; the two others have one loop, which is how they are. Alone and beside take turns.
+
+    Args:
+        folder: for the server's store.
+        requests: small jobs of each kind, for the server; the others get a few.
+        seconds: of all slow jobs together.
     """
-    task, slow = describe(1, SMALL), describe(1, SMALL, seconds)
+    task, slow = describe(1, SMALL), describe(1, SMALL, seconds / _ROUNDS)
     results: dict[str, Any] = {}
     with subgoal_server(folder / "slow", "--workers", "2") as server:
         run_client(drive_ready, server.address, 2)
@@ -103,19 +110,30 @@ def serve_echo(addresses: Any) -> None:
 
 
 def drive_beside_slow(kind: str, address: str, task: str, slow: str, requests: int) -> dict[str, float]:
-    """Small jobs one after the other, alone and then beside a slow one; p50 and p99 in milliseconds."""
+    """Small jobs one after the other, alone and then beside a slow one, in turn.
+
+    Returns:
+        Milliseconds ``alone_50``, ``alone_99``, ``beside_50``, ``beside_99`` of all; ``ratio``, the median over the
+        turns of the ratio of their medians.
+    """
+    turns: list[tuple[list[float], list[float]]] = []
     with contextlib.ExitStack() as stack:
         ask, ask_slow = connect(kind, address, stack), connect(kind, address, stack)
         for _ in range(3):
             ask(_FRAME, task)
-        alone = [_timed(ask, task) for _ in range(requests)]
-        thread = threading.Thread(target=ask_slow, args=(_FRAME, slow))
-        thread.start()
-        time.sleep(0.2)  # it is under way; on a server that it blocks, the others are measured from then on
-        beside = [_timed(ask, task) for _ in range(requests) if thread.is_alive()]
-        thread.join()
-    names = (("alone", alone), ("beside", beside))
-    return {f"{name}_{part}": _percentile(times, part) for name, times in names for part in (50, 99)}
+        for _ in range(_ROUNDS):
+            alone = [_timed(ask, task) for _ in range(requests // _ROUNDS)]
+            thread = threading.Thread(target=ask_slow, args=(_FRAME, slow))
+            thread.start()
+            time.sleep(0.2)  # it is under way; on a server that it blocks, the others are measured from then on
+            turns.append((alone, [_timed(ask, task) for _ in alone if thread.is_alive()]))
+            thread.join()
+    ratios = [_percentile(beside, 50) / _percentile(alone, 50) for alone, beside in turns]
+    found = {"ratio": statistics.median(ratios)}
+    for name, times in zip(("alone", "beside"), zip(*turns, strict=True), strict=True):
+        together = list(chain.from_iterable(times))
+        found |= {f"{name}_{part}": _percentile(together, part) for part in (50, 99)}
+    return found
 
 
 def connect(kind: str, address: str, stack: contextlib.ExitStack) -> baselines.Ask:

@@ -105,8 +105,7 @@ def _compare(found: dict[str, Any]) -> list[Row]:
 def _slow(found: dict[str, Any]) -> list[Row]:
     rows = []
     for name, times in found.items():
-        times["ratio"] = times["beside_50"] / times["alone_50"]
-        measured = f"{times['alone_50']:.1f} → {times['beside_50']:.1f} ms"
+        measured = f"{times['ratio']:.2f} ({times['alone_50']:.1f} → {times['beside_50']:.1f} ms)"
         bar = "at most 1.25 times" if name == "server" else ""
         reached = name != "server" or times["ratio"] <= 1.25
         rows.append(Row(f"others' p50 beside a slow job: {name}", measured, bar, reached, times))
