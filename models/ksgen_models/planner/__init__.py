@@ -6,6 +6,7 @@ from ksgen_models.planner.language import LanguagePlanner, PlannerSettings
 from ksgen_models.planner.mllm import MLLMPlanner
 from ksgen_models.planner.perception import SceneReader, SceneReading
 from ksgen_models.planner.retrieval import RetrievalPlanner, is_workbench
+from ksgen_models.planner.verbatim import VerbatimPlanner
 
 __all__ = [
     "EndpointPlanner",
@@ -15,6 +16,7 @@ __all__ = [
     "RetrievalPlanner",
     "SceneReader",
     "SceneReading",
+    "VerbatimPlanner",
     "default_library",
     "is_workbench",
 ]
