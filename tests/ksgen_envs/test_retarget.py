@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from ksgen_envs import demonstrate
 from ksgen_envs.executors.contact import contact_of, turning_sense
 from ksgen_envs.executors.hand_pose import exact_hand, solve_hand_pose
+from ksgen_envs.executors.prism import Prism, Window
+from ksgen_envs.executors.prism_fit import fit_standing
 from ksgen_envs.executors.retarget import HandRetargeter
 from ksgen_envs.executors.retarget_accuracy import errors_of, key_step_of, step_truths
+from ksgen_envs.executors.scene_change import Region, stands_out, vacated
 from ksgen_envs.executors.sight import Sight
 from ksgen_envs.executors.workspace import Workspace
 from ksgen_envs.wordings import STEP_WORDINGS
@@ -64,13 +67,16 @@ def test_blocks_are_gripped_where_they_are_and_put_where_they_went(stacking):
     for index, truth in enumerate(truths):
         waypoints = retargeter.retarget_demonstration(demonstration, index)
         held = np.flatnonzero(waypoints.holding)
-        grasp, release = waypoints.positions[held[0]], waypoints.positions[held[-1]]
+        grasp, above, below = waypoints.positions[[held[0], held[-2], held[-1]]]
         assert np.linalg.norm(grasp[:2] - truth.start[:2]) < 0.01
-        assert np.linalg.norm(release[:2] - truth.end[:2]) < 0.012
-        # It is lowered, feeling for what is below, through the height at which it came to rest.
+        # It is lowered along the camera's ray, feeling for what is below, through the place where it came to rest.
         assert waypoints.guarded is not None
         assert waypoints.guarded[held[-1]]
-        assert waypoints.positions[held[-2], 2] > truth.end[2] > release[2]
+        assert above[2] > truth.end[2] > below[2]
+        there = above + (below - above) * ((truth.end[2] - above[2]) / (below[2] - above[2]))
+        assert np.linalg.norm(there - truth.end) < 0.012
+        seen = retargeter.sight.project(np.stack([above, there, below]))
+        assert np.ptp(seen, axis=0).max() < 1e-6
         assert waypoints.apertures[held].max() < waypoints.apertures[0]
         assert waypoints.positions[held, 2].max() > max(truth.start[2], truth.end[2]) + 0.03
         figures = errors_of(retargeter.read_demonstration(demonstration, index), truth)
@@ -236,3 +242,47 @@ def test_the_shadow_hand_pinches_when_the_person_pinches(stacking):
     pinch = np.linalg.norm(tips[:, 0] - tips[:, 1], axis=-1)
     held, open_ = pinch[[2, 3]], pinch[[1, 4]]
     assert held.max() < open_.min()
+
+
+@pytest.mark.parametrize("is_round", [True, False])
+def test_round_things_and_boxes_are_told_apart(stacking, is_round):
+    sight = Sight(stacking[0].camera, 256, 256)
+    yaw, width = (0.0, 0.026) if is_round else (0.25, 0.04)
+    thing = Prism(0.05, -0.06, 0.0, yaw, width, width, 0.08 if is_round else 0.04, round=is_round)
+    everywhere = np.zeros((256, 256), bool)
+    whole = Window(0, 0, 256, 256, np.zeros((768, 768), bool), np.zeros((768, 768), bool))
+    mask = whole.silhouette(thing, sight)[1::3, 1::3]
+    region = Region(mask, everywhere, np.argwhere(mask)[:, ::-1].mean(axis=0) / 256, float(mask.mean()))
+    found, mismatch = fit_standing(region, sight, pinch=sight.project(np.array([0.05, -0.06, thing.top - 0.02])))
+    assert found.round == is_round
+    assert np.hypot(found.x - thing.x, found.y - thing.y) < 0.003
+    assert mismatch < 0.1
+    assert found.width == pytest.approx(thing.width, abs=0.004)
+
+
+def test_rays_meet_a_cylinder_on_its_surface(stacking):
+    sight = Sight(stacking[0].camera, 256, 256)
+    can = Prism(0.0, 0.0, 0.01, 0.0, 0.04, 0.04, 0.06, round=True)
+    beside = sight.project(np.array([0.1, 0.1, 0.0]))
+    points, met = can.surface(np.concatenate([sight.project(can.corners() * 0.5), beside[None]]), sight)
+    assert met[:-1].all()
+    assert not met[-1]
+    radius = np.hypot(points[:-1, 0], points[:-1, 1])
+    on_side = np.abs(radius - 0.02) < 1e-6
+    on_top = np.abs(points[:-1, 2] - 0.06) < 1e-6
+    assert (on_side | on_top).all()
+    assert on_side.any()
+    assert on_top.any()
+
+
+def test_faint_change_counts_beside_clear_change():
+    before = np.full((64, 64, 3), 120, np.uint8)
+    after = before.copy()
+    before[20:30, 20:30] = (160, 130, 120)  # clearly another colour
+    before[30:50, 20:30] = (132, 120, 120)  # the same thing, nearly as the table
+    before[50:60, 50:60] = (132, 120, 120)  # somewhere else: noise
+    (region,) = vacated(before, after)
+    assert region.mask[25, 25]
+    assert region.mask[40, 25]
+    assert not region.mask[55, 55]
+    assert stands_out(before, region) > 0.03 > stands_out(after, region)

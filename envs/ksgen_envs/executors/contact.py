@@ -17,6 +17,7 @@ _SLOW = 0.25  # of the hand's fast speed: slower, it is at its work
 _LOST = 0.12  # normalised: farther from a place than this, a hand has not been seen there
 _INTO_DRAWER = re.compile(r"\b(in|into|inside)\b( the| an?)?( open)? drawer\b")
 _SLIDING = re.compile(r"\b(open|close|shut|pull|push|slide|draw)\b.*\b(drawer|door|lid)\b")
+_PUSHING = re.compile(r"\b(close|closed|shut|push)\b")
 _TURNING = re.compile(r"\b(turn|twist|rotate)\b.*\b(knob|dial|valve|cap)\b|\bknob\b.*\bturn\b")
 _PRESSING = re.compile(r"\b(press|push|tap|hit)\b.*\b(button|switch|key)\b")
 _INSIDE = re.compile(r"\b(in|into|inside|bin|box|basket|drawer)\b")
@@ -35,6 +36,11 @@ def contact_of(sentence: str) -> Contact:
     if _TURNING.search(words):
         return "turn"
     return "carry"
+
+
+def pushes(sentence: str) -> bool:
+    """Whether what slides is to be pushed away from who does it; else it is pulled."""
+    return bool(_PUSHING.search(sentence.lower()))
 
 
 def rest_of(sentence: str) -> Rest:

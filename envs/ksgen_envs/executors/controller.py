@@ -24,7 +24,7 @@ _PATIENCE = 0.6  # seconds that the clock waits for a robot that comes no nearer
 _NEARER = 0.1  # of `_THERE`: less is no nearer
 _STILL = 0.01  # metres a second: fingers slower than this have closed or opened
 _GRASP_TIME = (0.16, 0.8)  # seconds that closing and opening are given, at least and at most
-_GUARDED_SPEED = 0.04  # metres a second
+_GUARDED_SPEED = 0.06  # metres a second
 _TRAVEL = 0.20  # metres above the table, over everything but the tallest towers
 _FELT = 4.0  # newtons of pushing down: something is below
 
@@ -97,8 +97,10 @@ class WaypointController:
         return min(int(np.searchsorted(self._path.times, self._clock, side="right")), len(self._path.times) - 1)
 
     def _feels(self, state: GripperState) -> bool:
-        # Whether something below holds the robot back on a guarded way.
+        # Whether something below holds the robot back on a guarded way; at speed it feels its own inertia.
         heading = self._heading()
+        if float(np.linalg.norm(state.velocity)) > 2 * _GUARDED_SPEED:
+            return False
         return bool(self._guarded[heading]) and self._clock < self._path.times[heading] and pushing_down(state) > _FELT
 
     def _end_early(self, state: GripperState) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,16 +10,17 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_envs.executors.controller import WaypointController, come_over, leave
+from ksgen_envs.executors.controller import PERIOD, WaypointController, action_towards, come_over, leave
 from ksgen_envs.executors.reading import Reading
 from ksgen_envs.executors.retarget import HandRetargeter
-from ksgen_envs.executors.setting_down import IN_THE_WAY, ray_shift, seek
+from ksgen_envs.executors.setting_down import seek
 from ksgen_envs.executors.sight import Array
 from ksgen_envs.executors.waypoints import Waypoints
+from ksgen_envs.executors.yielding import close_on, draw, turn
 from ksgen_envs.goal_env.environment import WorkbenchEnv
 from ksgen_envs.goals import StepGoal
 from ksgen_envs.robot.gripper import GripperState, read_state
-from ksgen_envs.robot.model import MAX_SPEED, TIP
+from ksgen_envs.robot.model import MAX_SPEED, MAX_YAW, MAX_YAW_SPEED, TIP
 from ksgen_models.errors import InvalidInput, KSGenError
 from ksgen_models.types import KeyStep
 
@@ -27,10 +28,23 @@ MAX_ACTIONS = 1500
 """Actions (at 25 Hz) after which a path that comes to no end is given up."""
 _EMPTY = 0.004  # metres between the fingers: they hold nothing
 _GRASPS = (0.0, -0.012, -0.030, -0.050)  # metres by which the first and further tries to grasp are lower
-_CLEAR = 0.006  # metres by which a thing is lifted again to be set down a little beside
-_SLIGHT = 0.004  # metres: less is not worth lifting it again
+_SLIGHT = 0.004  # metres above the lower end of a guarded way: nothing was touched
+_WIDE = 0.064  # metres between open fingers that look for something with nothing else close by
+_ABOUT_HANDLE = tuple((one, 0.0) for one in (0.0, 0.01, 0.02, 0.03)) + tuple(
+    (one, other) for one in (0.01, 0.02) for other in (0.015, -0.015)
+)
+"""Metres along and across its way at which a handle is looked for."""
+_BEHIND = (0.03, 0.05, 0.07, 0.09)  # metres behind a handle at which there is room to push from
+_ABOUT_KNOB = tuple((0.0, 0.0, aside) for aside in (0.0, 0.5, -0.5)) + tuple(
+    (x, y, 0.0) for x, y in ((0.012, 0.0), (-0.012, 0.0), (0.0, 0.012), (0.0, -0.012))
+)
+"""Metres, and radians of the wrist, at which a knob is looked for."""
+_RAIL = 0.16  # metres that nothing slides farther than
+_ABOVE, _ROOM = 0.07, 0.008  # metres above a place from which it is reached down to, and that are as good as there
+_WRIST = MAX_YAW - 0.1  # radians
+_OPENING = 8  # actions
+_OVERTURN = 0.5  # radians: fingers slip while they come to hold, and what turns has a stop
 _SEARCHES, _FITS = 4, 0.006  # searches for where a thing fits, and metres above the floor at which it does
-_CORRECTIONS = 3  # times that it is
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,14 @@ class KeyStepExecutor:
         """
         path = self.retargeter.waypoints(reading, fps, frames)
         state = self._act(np.array([0, 0, 0, 0, -1], np.float32))
-        state = self._carry(path, reading, state) if reading.contact == "carry" else self._over(path, state)
+        if reading.contact == "carry":
+            state = self._carry(path, reading, state)
+        elif reading.contact == "slide":
+            state = self._slide(reading, state)
+        elif reading.contact == "turn":
+            state = self._turn(reading, state)
+        else:
+            state = self._over(path, state)
         self.follow(leave(state), state)
 
     def _over(self, path: Waypoints, state: GripperState) -> GripperState:
@@ -143,33 +164,67 @@ class KeyStepExecutor:
         # Held lower, it is let go lower.
         reading = replace(reading, release=reading.release + np.array([0.0, 0.0, lower]))
         state = self.follow(path.part(lifted, down + 1), state)
-        state = self._settle(path.positions[down - 1 : down + 1], reading, state)
+        way = path.positions[down - 1 : down + 1]
+        if reading.rest == "fitted" and state.position[2] > way[1, 2] + _SLIGHT:
+            state = self._fit(way, reading, state)
         rest = path.part(down)
         return self.follow(rest.shifted(state.position - rest.positions[0], state.yaw - float(rest.yaws[0])), state)
 
-    def _settle(self, way: Array, reading: Reading, state: GripperState) -> GripperState:
-        """Make of the first touch on the way down (2, 3) a rest where the thing was to rest."""
-        if not _touched(state, way):
-            return state
-        higher = float(state.position[2] - reading.release[2])
-        if reading.rest == "fitted" or higher > IN_THE_WAY:
-            state = self._fit(way, reading, state)
-        eye = self.retargeter.sight.eye
-        for _ in range(_CORRECTIONS if reading.rest == "on" else 0):
-            # The place that is seen where the release was read, at the height that was felt.
-            seen = reading.release + ray_shift(reading.release, float(state.position[2]), eye)
-            if not _touched(state, way) or float(np.linalg.norm(seen - state.position)) < _SLIGHT:
+    def _slide(self, reading: Reading, state: GripperState) -> GripperState:
+        way = reading.release[:2] - reading.grasp[:2]
+        way = way / max(float(np.linalg.norm(way)), 1e-6)
+        along, across, yaw = np.array([*way, 0.0]), np.array([-way[1], way[0], 0.0]), reading.yaws[0]
+        if reading.pushes:
+            # From behind, with closed fingers, which need not meet a handle.
+            places = [(reading.grasp - along * back, yaw) for back in _BEHIND]
+            return draw(self._act, self._reach(places, 0.0, state), way, _RAIL)
+        places = [(reading.grasp + along * one + across * other, yaw) for one, other in _ABOUT_HANDLE]
+        return self._open(draw(self._act, self._reach(places, _WIDE, state), way, _RAIL), _WIDE)
+
+    def _turn(self, reading: Reading, state: GripperState) -> GripperState:
+        by = reading.yaws[1] - reading.yaws[0]
+        by += np.copysign(_OVERTURN, by)
+        places = [(reading.grasp + np.array([x, y, 0.0]), reading.yaws[0] + aside) for x, y, aside in _ABOUT_KNOB]
+        state = self._reach(places, _WIDE, state)
+        if abs(state.yaw + by) > _WRIST:
+            # Half a turn leaves a gripper as it was.
+            state = self._open(state, _WIDE)
+            state = self._open(state, _WIDE, state.yaw - np.copysign(np.pi, by))
+            state = close_on(self._act, state)
+        return self._open(turn(self._act, state, by), _WIDE)
+
+    def _reach(self, places: Iterable[tuple[Array, float]], aperture: float, state: GripperState) -> GripperState:
+        """Down at the first of places (3,), with yaws, that has room and, with an aperture, something to hold."""
+        for spot, yaw in places:
+            down = Waypoints(
+                times=np.array([0.0, 1.0]),
+                positions=np.stack([spot + np.array([0.0, 0.0, _ABOVE]), spot]),
+                yaws=np.full(2, yaw),
+                apertures=np.full(2, aperture),
+                holding=np.zeros(2, bool),
+                guarded=np.array([False, True]),
+            )
+            state = self._over(down, state)
+            if state.position[2] > spot[2] + _ROOM:
+                continue
+            if aperture == 0.0:
                 break
-            state = self.follow(_straight(state, seen + np.array([0.0, 0.0, _CLEAR])), state)
-            state = self._lower(state, way)
+            state = close_on(self._act, state)
+            if state.aperture > _EMPTY:
+                break
+        return state
+
+    def _open(self, state: GripperState, aperture: float, yaw: float | None = None) -> GripperState:
+        place, yaw = state.position.copy(), state.yaw if yaw is None else yaw
+        for _ in range(_OPENING + round(abs(yaw - state.yaw) / (MAX_YAW_SPEED * PERIOD))):
+            state = self._act(action_towards(state, place, yaw, aperture))
         return state
 
     def _fit(self, way: Array, reading: Reading, state: GripperState) -> GripperState:
-        # A thing that tilts gives way, too: what has not come down far is moved about again. Where the floor is known,
-        # the robot knows how far, since it took hold of the thing as it stood on the table.
-        floor = float(reading.release[2] if reading.rest == "fitted" else state.position[2] - 2 * _FITS)
+        # A thing that tilts gives way, too: what has not come down far is moved about again. The robot knows how far,
+        # since it took hold of the thing as it stood on the table.
         for _ in range(_SEARCHES):
-            if state.position[2] < floor + _FITS:
+            if state.position[2] < reading.release[2] + _FITS:
                 break
             state, gave_way = seek(self._act, state, state.yaw, sways=reading.slender)
             if not gave_way:
@@ -200,24 +255,28 @@ class KeyStepExecutor:
         return read_state(observation["observation"])
 
 
-def _touched(state: GripperState, way: Array) -> bool:
-    # Whether the robot is not at the lower end of its way (2, 3).
-    return bool(state.position[2] > way[1, 2] + _SLIGHT)
-
-
 def _lowered(path: Waypoints, by: float) -> Waypoints:
     # As far as the fingertips may go.
     return replace(path, positions=np.maximum(path.positions + np.array([0.0, 0.0, by]), [-np.inf, -np.inf, TIP]))
 
 
-def _straight(state: GripperState, place: Array, *, guarded: bool = False) -> Waypoints:
-    """From where the robot is to a place (3,), with what it holds."""
+def _straight(
+    state: GripperState,
+    place: Array,
+    *,
+    yaw: float | None = None,
+    aperture: float | None = None,
+    guarded: bool = False,
+) -> Waypoints:
+    """From where the robot is to a place (3,) and a yaw; with what it holds, if not with an aperture."""
     length = float(np.linalg.norm(place - state.position))
+    turned = state.yaw if yaw is None else yaw
+    seconds = max(length / (0.2 * MAX_SPEED), abs(turned - state.yaw) / (0.5 * MAX_YAW_SPEED), 0.08)
     return Waypoints(
-        times=np.array([0.0, max(length / (0.2 * MAX_SPEED), 0.08)]),
+        times=np.array([0.0, seconds]),
         positions=np.stack([state.position, place]),
-        yaws=np.full(2, state.yaw),
-        apertures=np.zeros(2),
-        holding=np.ones(2, bool),
+        yaws=np.array([state.yaw, turned]),
+        apertures=np.full(2, aperture or 0.0),
+        holding=np.full(2, aperture is None),
         guarded=np.array([False, guarded]),
     )

@@ -1,8 +1,9 @@
-"""The next key step of a task, imagined from the robot's camera: the best of some, as far as a robot can tell.
+"""The next key step of a task, imagined from the robot's camera: what some imaginations agree on.
 
 A robot re-imagines after each step from what it sees. What has been done already it leaves out by asking for the key
-step by its sentence; where the planner takes such a sentence for a whole task, or knows none like it, the task is
-imagined in full, and of that plan the key step at the same place is taken.
+step by its sentence, best from an imaginer that plans nothing else (`ksgen_models.planner.VerbatimPlanner`); where the
+planner takes such a sentence for a whole task, or knows none like it, the task is imagined in full, and of that plan
+the key step at the same place is taken.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_envs.executors.agreement import agreed
 from ksgen_envs.executors.contact import contact_of
 from ksgen_models.errors import KSGenError, LowConfidence, UnknownTask
-from ksgen_models.scores import trust
 from ksgen_models.types import KeyStep
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def imagine_next(
     candidates: int = 4,
     seed: int = 0,
 ) -> KeyStep:
-    """Imagine a key step from what the camera sees, and take the candidate that is to be trusted most.
+    """Imagine a key step from what the camera sees, and take what the candidates agree on (`agreement.agreed`).
 
     Args:
         imaginer: an agent, or a client of one.
@@ -46,25 +47,22 @@ def imagine_next(
         sentence: of the key step.
         task: that it belongs to, for planners that plan no single sentence.
         index: of the key step in the task's plan.
-        candidates: imaginations to choose from, with seeds from ``seed`` on.
+        candidates: imaginations, with seeds from ``seed`` on.
         seed: of the first.
 
     Raises:
         KSGenError: no candidate came into being; the last one's error.
     """
-    best: KeyStep | None = None
+    found: list[KeyStep] = []
     failure: KSGenError = LowConfidence("no candidate was asked for", score=0.0, threshold=1.0)
     for candidate in range(seed, seed + candidates):
         try:
-            step = _one(imaginer, frame, sentence, task, index, candidate)
+            found.append(_one(imaginer, frame, sentence, task, index, candidate))
         except KSGenError as exc:
             failure = exc
-            continue
-        if best is None or trust(step.scores) > trust(best.scores):
-            best = step
-    if best is None:
+    if not found:
         raise failure
-    return best
+    return agreed(found)
 
 
 def _one(imaginer: Imaginer, frame: NDArray[np.uint8], sentence: str, task: str, index: int, seed: int) -> KeyStep:

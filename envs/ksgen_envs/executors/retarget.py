@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ksgen_envs.executors.hand_pose import exact_hand, tracked_hand
-from ksgen_envs.executors.reading import Heights, Reading, read_step
+from ksgen_envs.executors.contact import contact_of, rest_of
+from ksgen_envs.executors.hand_pose import HandPath, exact_hand, tracked_hand
+from ksgen_envs.executors.reading import Heights, Reading
+from ksgen_envs.executors.reading_carried import read_carry
+from ksgen_envs.executors.reading_worked import read_press, read_slide, read_turn
+from ksgen_envs.executors.scene_change import Picture
 from ksgen_envs.executors.sight import Array, Sight
 from ksgen_envs.executors.waypoints import Waypoints
 from ksgen_envs.executors.workspace import Workspace
@@ -32,8 +36,8 @@ class Motion:
         overshoot: by how much farther than the hand it slides a thing, whose rail ends somewhere.
         overturn: radians by which it turns farther than the hand.
         press: below a button's top.
-        feel: above and below where a thing is to stand, between which it is lowered slowly until it touches something:
-            one camera tells heights to a few centimetres.
+        over: height above the table from which what is to stand on something is lowered slowly until it touches.
+        feel: above and below where what goes into something is to be, between which it is lowered slowly.
     """
 
     clearance: float = 0.12
@@ -44,7 +48,8 @@ class Motion:
     overshoot: float = 0.012
     overturn: float = 0.2
     press: float = 0.010
-    feel: tuple[float, float] = (0.07, 0.05)
+    over: float = 0.20
+    feel: tuple[float, float] = (0.07, 0.06)
 
 
 @dataclass(frozen=True)
@@ -92,18 +97,24 @@ class HandRetargeter:
 
     def read(self, step: KeyStep) -> Reading:
         """What a key step has the gripper do, before it becomes a path."""
-        hand = tracked_hand(step.hands, self.sight)
-        widest = self.workspace.widest
-        return read_step(step.description, step.image, step.goal, hand, self.sight, self.heights, widest)
+        return self._read(step.description, step.image, step.goal, tracked_hand(step.hands, self.sight))
 
     def read_demonstration(self, demonstration: Demonstration, index: int) -> Reading:
         """What a demonstration's step has the gripper do."""
         if not 0 <= index < len(demonstration.steps):
             raise InvalidInput(f"step {index} of a demonstration with {len(demonstration.steps)} steps")
-        step, sight = demonstration.steps[index], self.sight
-        after = demonstration.images()[index + 1]
-        hand = exact_hand(step.keypoints, sight)
-        return read_step(step.description, step.image, after, hand, sight, self.heights, self.workspace.widest)
+        step, after = demonstration.steps[index], demonstration.images()[index + 1]
+        return self._read(step.description, step.image, after, exact_hand(step.keypoints, self.sight))
+
+    def _read(self, sentence: str, before: Picture, after: Picture, hand: HandPath) -> Reading:
+        contact, sight, heights = contact_of(sentence), self.sight, self.heights
+        if contact == "press":
+            return read_press(before, after, hand, sight, heights)
+        if contact == "turn":
+            return read_turn(sentence, before, after, hand, sight, heights)
+        if contact == "slide":
+            return read_slide(sentence, hand, sight, heights)
+        return read_carry(rest_of(sentence), before, after, hand, sight, heights, self.workspace.widest)
 
     def waypoints(self, reading: Reading, fps: float, frames: int) -> Waypoints:
         """The path for a reading of a clip of ``frames`` frames at ``fps``.
@@ -111,7 +122,7 @@ class HandRetargeter:
         Raises:
             OutOfReach: the robot does not reach there, or does not open so far.
         """
-        path = _Path(reading, self.motion, self.workspace)
+        path = _Path(reading, self.motion, self.workspace, self.sight.eye)
         write = {"carry": path.carry, "slide": path.slide, "turn": path.turn, "press": path.press}[reading.contact]
         write()
         return self.workspace.check(path.timed(fps, frames))
@@ -120,8 +131,8 @@ class HandRetargeter:
 class _Path:
     """Waypoints as they are written down, each in one of the step's phases."""
 
-    def __init__(self, reading: Reading, motion: Motion, workspace: Workspace) -> None:
-        self.reading, self.motion = reading, motion
+    def __init__(self, reading: Reading, motion: Motion, workspace: Workspace, eye: Array) -> None:
+        self.reading, self.motion, self.eye = reading, motion, eye
         self.open = min(reading.width + 2 * motion.opening, workspace.widest) if reading.width else 0.0
         self.open = max(self.open, reading.width)
         self.let_go = min(reading.width + 2 * motion.letting_go, self.open)
@@ -149,17 +160,24 @@ class _Path:
         first, last = reading.yaws
         # What is carried reaches down to the table at the start: everything goes across that much higher.
         high = min(max(start[2], end[2]) + motion.clearance, self.highest)
-        above = min(end[2] + motion.feel[0], high)
-        below = max(end[2] - motion.feel[1], self.lowest)
+        above, below = min(end[2] + motion.feel[0], high), max(end[2] - motion.feel[1], self.lowest)
+        slope = np.zeros(2)
+        if reading.rest == "on":
+            # Down along the camera's ray to the first touch: one camera errs along its rays, and before what is seen at
+            # the end of one there is nothing that would be in the way.
+            high, below = max(high, min(motion.over, self.highest)), self.lowest
+            above, slope = high, (end - self.eye)[:2] / (end - self.eye)[2]
+        top, bottom = (end[:2] + (height - end[2]) * slope for height in (above, below))
         self.go(0.4, [*start[:2], high], first, self.open)
         self.go(0.9, start, first, self.open)
         self.go(1.0, start, first, self.closed, True)
         self.go(1.2, [*start[:2], high], first, self.closed, True)
-        self.go(1.6, [*end[:2], high], last, self.closed, True)
-        self.go(1.8, [*end[:2], above], last, self.closed, True)
-        self.go(1.95, [*end[:2], below], last, self.closed, True, guarded=True)
-        self.go(2.0, [*end[:2], below], last, self.let_go)
-        self.go(2.5, [*end[:2], high], last, self.let_go)
+        self.go(1.6, [*top, high], last, self.closed, True)
+        if above < high:
+            self.go(1.8, [*top, above], last, self.closed, True)
+        self.go(1.95, [*bottom, below], last, self.closed, True, guarded=True)
+        self.go(2.0, [*bottom, below], last, self.let_go)
+        self.go(2.5, [*bottom, high], last, self.let_go)
 
     def slide(self) -> None:
         """Down on the handle, close, along, open, up."""

@@ -10,31 +10,33 @@ is and still is at the end. A true demonstration is recorded once, from the true
 of what the robot did to the scene. With ``--imagined`` every next key step is imagined anew from the robot's camera.
 
 A line of JSON a scene goes to standard output (or is added to ``--out``), so that parts can be run apart;
-``--sum FILE ...`` prints the table of parts.
+``--sum FILE ...`` prints the table of parts. ``--part single`` and ``--part whole`` do one of the two; give each a file
+of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ksgen_envs.executors.execution import Execution, KeyStepExecutor
-from ksgen_envs.executors.expert import wilson
+from ksgen_envs.executors.execution import KeyStepExecutor
 from ksgen_envs.executors.imagined import imagine_next
 from ksgen_envs.executors.retarget_accuracy import FIRST_SEED, key_step_of
+from ksgen_envs.executors.retarget_results import PARTS, Attempt, SceneResult, read_results, table
 from ksgen_envs.goal_env.environment import WorkbenchEnv
-from ksgen_envs.tasks import TASKS, task_slug
+from ksgen_envs.tasks import TASKS
 from ksgen_models.errors import KSGenError
+from ksgen_models.scores import trust
 from ksgen_models.types import KeyStep
 
 if TYPE_CHECKING:
     from ksgen_agent import Imaginer
-    from ksgen_models.interfaces import Tracker
+    from ksgen_models.interfaces import Planner, Tracker
 
 CANDIDATES = 4
 
@@ -90,18 +92,19 @@ class Demonstrated:
 
 
 class Imagined:
-    """Key steps that an imaginer imagines from the robot's camera, the best of some.
+    """Key steps that an imaginer imagines from the robot's camera, what some imaginations of each agree on.
 
-    A single key step is asked for by its sentence. For a whole task the imaginer is told the task alone: it plans once,
+    A single key step is asked for by its sentence. For a whole task the planner is told the task alone: it plans once,
     from the first frame, and the robot does what that plan says, imagining each key step anew before it does it.
 
     Args:
-        imaginer: an agent, or a client of one.
-        candidates: imaginations of a key step to choose from.
+        planner: plans tasks.
+        imaginer: takes the sentence of a key step for the whole plan (`ksgen_models.planner.VerbatimPlanner`).
+        candidates: imaginations of a key step.
     """
 
-    def __init__(self, imaginer: Imaginer, candidates: int = CANDIDATES) -> None:
-        self._imaginer, self._candidates = imaginer, candidates
+    def __init__(self, planner: Planner, imaginer: Imaginer, candidates: int = CANDIDATES) -> None:
+        self._planner, self._imaginer, self._candidates = planner, imaginer, candidates
 
     def single(self, env: WorkbenchEnv, index: int) -> KeyStep:
         """Imagined from the scene as it is."""
@@ -109,8 +112,7 @@ class Imagined:
 
     def whole(self, env: WorkbenchEnv) -> Iterator[KeyStep]:
         """The plan's steps, each imagined from the scene as it is when it is asked for."""
-        seed = env.bench.seed
-        plan = self._imaginer.imagine(env.picture(), env.instruction.task, seed=seed).plan
+        plan = self._planner.plan(env.picture(), env.instruction.task)
         for index, sentence in enumerate(plan.steps):
             yield self._next(env, sentence, index)
 
@@ -126,100 +128,50 @@ class Imagined:
         )
 
 
-@dataclass(frozen=True)
-class SceneResult:
-    """One scene.
-
-    Attributes:
-        env_id, seed: the scene.
-        sentences: of its key steps.
-        single: whether each key step succeeded alone.
-        whole: whether the task was done, all of it at the end.
-        errors: why the robot did not begin a key step alone, "" where it did.
-        broken_off: why the whole task was broken off, "" where it was not.
-    """
-
-    env_id: str
-    seed: int
-    sentences: tuple[str, ...]
-    single: tuple[bool, ...]
-    whole: bool
-    errors: tuple[str, ...]
-    broken_off: str
-
-
-def measure_scene(env_id: str, seed: int, source: Source) -> SceneResult:
+def measure_scene(env_id: str, seed: int, source: Source, parts: Collection[str] = PARTS) -> SceneResult:
     """Do a scene's key steps, each alone and then all in a row.
 
     Args:
         env_id, seed: the scene.
         source: of key steps.
+        parts: ``"single"``, ``"whole"`` or both.
     """
     env = WorkbenchEnv(env_id, continuing=True)
     try:
         env.reset(options={"scene_seed": seed})
         executor = KeyStepExecutor(env)
-        goals = env.instruction.steps
-        alone = [_alone(executor, source, env, index) for index in range(len(goals))]
-        env.reset(options={"scene_seed": seed})
-        broken_off = ""
-        try:
-            for step in source.whole(env):
-                executor.execute(step)
-        except KSGenError as exc:
-            broken_off = f"{type(exc).__name__}: {exc}"
-        return SceneResult(
-            env_id=env_id,
-            seed=seed,
-            sentences=tuple(goal.description for goal in goals),
-            single=tuple(done.success for done in alone),
-            whole=executor.task_done,
-            errors=tuple(done.error for done in alone),
-            broken_off=broken_off,
-        )
+        result = SceneResult(env_id, seed)
+        if "single" in parts:
+            count = len(env.instruction.steps)
+            result = replace(result, single=tuple(_alone(executor, source, env, index) for index in range(count)))
+        if "whole" in parts:
+            env.reset(options={"scene_seed": seed})
+            done: list[Attempt] = []
+            broken_off = ""
+            try:
+                for step in source.whole(env):
+                    done.append(_attempt(executor, step))
+            except KSGenError as exc:
+                broken_off = f"{type(exc).__name__}: {exc}"
+            result = replace(result, whole=tuple(done), task_done=executor.task_done, broken_off=broken_off)
+        return result
     finally:
         env.close()
 
 
-def _alone(executor: KeyStepExecutor, source: Source, env: WorkbenchEnv, index: int) -> Execution:
+def _alone(executor: KeyStepExecutor, source: Source, env: WorkbenchEnv, index: int) -> Attempt:
     env.reset(options={"scene_seed": env.bench.seed, "key_step": index})
     try:
         step = source.single(env, index)
     except KSGenError as exc:
-        return Execution(env.key_step.description, False, 0, f"{type(exc).__name__}: {exc}")
-    return executor.execute(step)
+        return Attempt(env.key_step.description, False, f"{type(exc).__name__}: {exc}")
+    return _attempt(executor, step)
 
 
-def table(results: Iterable[SceneResult]) -> str:
-    """Markdown: for each task and for all, key steps and whole tasks done, with Wilson's 95 % intervals."""
-    found = list(results)
-    lines = ["| task | single key steps | | whole tasks | |", "|---|---|---|---|---|"]
-    for name in [*TASKS, "all"]:
-        group = [result for result in found if name in (result.env_id, "all")]
-        if group:
-            single = [done for result in group for done in result.single]
-            label = name if name == "all" else task_slug(name)
-            lines.append(f"| {label} | {_share(single)} | {_share([result.whole for result in group])} |")
-    return "\n".join(lines)
-
-
-def _share(done: list[bool]) -> str:
-    low, high = wilson(sum(done), len(done))
-    return f"{sum(done)}/{len(done)} = {sum(done) / len(done):.0%} | {low:.0%} to {high:.0%}"
-
-
-def read_results(paths: Iterable[Path]) -> Iterator[SceneResult]:
-    """The results in files of lines of JSON, each scene once."""
-    seen: set[tuple[str, int]] = set()
-    for path in paths:
-        for line in path.read_text().splitlines():
-            fields: dict[str, Any] = json.loads(line)
-            for name in ("sentences", "single", "errors"):
-                fields[name] = tuple(fields[name])
-            result = SceneResult(**fields)
-            if (result.env_id, result.seed) not in seen:
-                seen.add((result.env_id, result.seed))
-                yield result
+def _attempt(executor: KeyStepExecutor, step: KeyStep) -> Attempt:
+    done = executor.execute(step)
+    trusted = trust(step.scores) if step.scores else None
+    return Attempt(step.description, done.success, done.error, trusted, dict(step.scores))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -230,6 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--task", action="append", choices=TASKS, help="only this task (may be repeated)")
     parser.add_argument("--imagined", action="store_true", help="let an agent imagine the key steps")
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="imaginations to choose the best from")
+    parser.add_argument("--part", choices=PARTS, help="only single key steps, or only whole tasks")
     parser.add_argument("--out", type=Path, help="add lines of JSON to this file, and leave out scenes it holds")
     parser.add_argument("--sum", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
     asked = parser.parse_args(arguments)
@@ -247,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
         for env_id, seed in wanted:
             if (env_id, seed) in have:
                 continue
-            results.append(measure_scene(env_id, seed, source))
+            results.append(measure_scene(env_id, seed, source, (asked.part,) if asked.part else PARTS))
             line = json.dumps(asdict(results[-1]))
             print(line, flush=True)
             if asked.out:
@@ -261,9 +214,12 @@ def source_of(imagined: bool, candidates: int = CANDIDATES) -> Iterator[Source]:
     """True demonstrations, or an agent's imaginations with so many candidates; frees the networks at the end."""
     if imagined:
         from ksgen_agent import Agent
+        from ksgen_agent.presets import find_preset, load_parts
+        from ksgen_models.planner import VerbatimPlanner
 
-        with Agent() as agent:
-            yield Imagined(agent, candidates)
+        parts = load_parts(find_preset("mini"))
+        with Agent(parts=parts, planner=VerbatimPlanner()) as agent:
+            yield Imagined(parts.planner, agent, candidates)
         return
     from ksgen_models.hands.tracker import HandTracker
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-_LEAST_DIFFERENCE = 18  # of 255
+_LEAST_DIFFERENCE, _FAINT = 18, 8  # of 255: in itself, and beside what changes clearly
 _LEAST_AREA = 1.2e-4  # of the picture
+_AROUND = 0.02  # of the picture: how wide the surroundings of a region are
 _SHADOW = (0.40, 0.97)  # what a shadow leaves of the light
 _SHADOW_TINT = 0.10  # by which a shadow's channels may differ
 
@@ -40,9 +41,11 @@ def vacated(before: Picture, after: Picture, *, count_doubtful: bool = False) ->
         before, after: the pictures.
         count_doubtful: take what may be shadows for certain: grey things on a grey table look no different.
     """
-    differs = np.abs(_calmed(before) - _calmed(after)).max(axis=-1) > _LEAST_DIFFERENCE
-    doubtful = differs & _shadow(before, after)
-    return _regions(differs if count_doubtful else differs & ~doubtful, doubtful)
+    difference = np.abs(_calmed(before) - _calmed(after)).max(axis=-1)
+    shadow = _shadow(before, after)
+    counts = np.ones_like(shadow) if count_doubtful else ~shadow
+    clear, faint = (counts & (difference > level) for level in (_LEAST_DIFFERENCE, _FAINT))
+    return _regions(_touching(faint, clear), shadow & (difference > _LEAST_DIFFERENCE))
 
 
 def filled(before: Picture, after: Picture, *, count_doubtful: bool = False) -> list[Region]:
@@ -50,11 +53,31 @@ def filled(before: Picture, after: Picture, *, count_doubtful: bool = False) -> 
     return vacated(after, before, count_doubtful=count_doubtful)
 
 
+def stands_out(picture: Picture, region: Region) -> float:
+    """How far the colours in a region differ from those around it in a picture (H, W, 3), in [0, 1]."""
+    import cv2
+
+    inside = region.mask.astype(np.uint8)
+    radius = max(2, round(_AROUND * len(inside)))
+    around = cv2.dilate(inside, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)) > inside
+    if not around.any():
+        return 0.0
+    return float(np.abs(np.median(picture[region.mask], axis=0) - np.median(picture[around], axis=0)).max()) / 255
+
+
 def _shadow(dark: Picture, light: Picture) -> Mask:
     # A shadow takes about the same share of every channel.
     share = (_calmed(dark) + 4.0) / (_calmed(light) + 4.0)
     middle = share.mean(axis=-1)
     return (np.ptp(share, axis=-1) < _SHADOW_TINT) & (middle > _SHADOW[0]) & (middle < _SHADOW[1])
+
+
+def _touching(faint: Mask, clear: Mask) -> Mask:
+    # The parts of a mask that hold something of another one.
+    import cv2
+
+    _, labels = cv2.connectedComponents(faint.astype(np.uint8), connectivity=8)
+    return faint & np.isin(labels, np.unique(labels[clear & faint]))
 
 
 def _calmed(picture: Picture) -> NDArray[np.float32]:

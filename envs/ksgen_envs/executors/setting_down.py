@@ -1,8 +1,7 @@
-"""How a robot lets itself be told by touch where a picture was not exact: setting down, and fitting in.
+"""How a robot lets itself be told by touch where a picture was not exact: fitting in.
 
-A guarded way (`Waypoints.guarded`) ends where the carried thing touches something. What that means depends on how the
-thing is to rest: on something, the touch tells its height, and with it the place across, since one camera errs along
-its rays; fitted into something, it has to be moved about until it gives way.
+A guarded way (`Waypoints.guarded`) ends where the carried thing touches something. What is to stand on something is let
+go there; what is to be fitted into something has to be moved about until it gives way.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from ksgen_envs.robot.model import STIFF
 Act = Callable[[NDArray[np.float32]], GripperState]
 """Does one action (5,) and gives the state after it."""
 
-IN_THE_WAY = 0.05
-"""Metres: a touch so much higher than expected is no misread height, something is in the way."""
 _PRESS = 2.5  # newtons of pushing down while it seeks
 _GIVES_WAY = 0.003  # metres that it comes down where it fits
 _QUICK, _SLOWLY = 8, 20  # actions in which it does, without and with swaying; fingers creep slower
@@ -29,12 +26,6 @@ _STANDS_IN = 0.007  # metres that the set point runs ahead across: it is in alre
 _SWEEP, _ROW = 0.010, 0.002  # metres: half a sweep, and from sweep to sweep
 _SPEED, _SLOW = 0.025, 0.007  # metres a second of a sweep; slow enough to fall in between two turns of the wrist
 _SWAY, _SWAYS = 0.20, 1.5  # radians to either side, and times a second
-
-
-def ray_shift(place: Array, height: float, eye: Array) -> Array:
-    """(3,) metres from a place seen from ``eye`` to the place at another height that is seen in the same pixel."""
-    way = place - eye
-    return way * ((height - place[2]) / way[2])
 
 
 def seek(act: Act, state: GripperState, yaw: float, *, sways: bool) -> tuple[GripperState, bool]:
