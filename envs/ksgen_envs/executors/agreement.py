@@ -56,6 +56,6 @@ def _middle_hands(tracks: Sequence[HandTrack]) -> HandTrack:
         values[~valid] = np.ma.masked
         fill = 0.0 if name == "confidence" else np.nan
         middle[name] = np.ma.median(values, axis=0).filled(fill).astype(np.float32)
-    seen = valid.any(axis=0)
-    measured = np.stack([track.valid & ~track.interpolated for track in tracks]).any(axis=0)
+    seen = np.asarray(valid.any(axis=0))
+    measured = np.asarray(np.stack([track.valid & ~track.interpolated for track in tracks]).any(axis=0))
     return HandTrack(**middle, valid=seen, interpolated=seen & ~measured)
