@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_episodes import make_demonstration, without_clips, write_episodes
 
 from ksgen_models.demonstration import save_demonstration
@@ -16,6 +17,8 @@ from ksgen_models.mini.scene_reader import MiniSceneReader
 from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import SMALL, train_mini
+from ksgen_models.training.tune_clip import PARTS
+from ksgen_models.training.tune_clip import main as tune_clip_command
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,17 @@ def test_steps_that_are_drawn_in_one_call_are_those_that_each_is_alone(trained):
     steps = list(zip(requests, joined, strict=True))
     for step, clip in zip(steps, video.generate_many(steps), strict=True):
         assert np.array_equal(clip, video.generate(*step))
+
+
+@pytest.mark.parametrize("alpha", ["0", "2"])
+def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_path, alpha):
+    run = ("--data", trained.parent.parent / "data", "--weights", trained, "--out", tmp_path, "--alpha", alpha)
+    tune_clip_command([str(word) for word in (*run, "--steps", "2", "--batch", "2", "--learning-rate", "0.1")])
+    before, after = (load_file(folder / "clip.safetensors") for folder in (trained, tmp_path / "weights"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(PARTS) for name in changed)
+    assert load_networks(tmp_path / "weights").hashes["key_step.safetensors"]
 
 
 def test_the_reader_names_scene_and_objects(trained):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ksgen_launch.commands.ablation import ablation
+
 if TYPE_CHECKING:
     from ksgen_envs.evaluation import InstructionPair, SceneFigures
 
@@ -20,6 +22,7 @@ TrainingClips = Annotated[
     Path | None, typer.Option("--train", help="Training clips, for the nearest demonstration's row.")
 ]
 app = typer.Typer(help="Measure imaginations and clips.", invoke_without_command=True)
+app.command("ablation")(ablation)
 
 
 @app.callback()
@@ -39,7 +42,8 @@ def evaluate(
     """Compare imaginations with demonstrations of the same scenes, and see whether instructions are followed.
 
     `evaluate clips` compares folders of clips with every metric of the papers; `evaluate preset` does so with what a
-    preset imagines of Workbench scenes. The options above belong to neither.
+    preset imagines of Workbench scenes; `evaluate ablation` shows what masks and hand structure loss are worth. The
+    options above belong to none of them.
     """
     if context.invoked_subcommand is not None:
         return

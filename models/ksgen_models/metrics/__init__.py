@@ -5,11 +5,17 @@ metric with its source and its stand-in; `networks` loads the feature networks; 
 `summary` turns what was measured into a table with confidence intervals, and `report` writes it down.
 """
 
-from ksgen_models.metrics.hands import detection_rate, hand_structure_error, keypoint_error
+from ksgen_models.metrics.hands import (
+    aligned_keypoint_error,
+    detection_rate,
+    hand_structure_error,
+    keypoint_error,
+)
 from ksgen_models.metrics.motion import motion_distance
 from ksgen_models.metrics.pictures import background_drift, nearest_outcome, outside_psnr
 
 __all__ = [
+    "aligned_keypoint_error",
     "background_drift",
     "detection_rate",
     "hand_structure_error",

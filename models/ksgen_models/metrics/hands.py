@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ksgen_models.rom import mask_iou
 from ksgen_models.types import HandTrack
 
+_MOST_JOINTS = 11  # of 21 in the picture, for a true hand to count
+
 
 def detection_rate(track: HandTrack) -> float:
     """Share of the frames after the first in which a hand was measured (not interpolated), in [0, 1].
@@ -33,17 +35,64 @@ def keypoint_error(generated: HandTrack, true_keypoints: NDArray[np.float32], as
     """
     scale = np.array([aspect, 1.0])
     errors = []
-    for time in range(len(true_keypoints)):
-        truths = [hand[:, :2] * scale for hand in true_keypoints[time] if np.isfinite(hand).all()]
-        for slot in np.nonzero(generated.valid[time] & ~generated.interpolated[time])[0]:
-            drawn = generated.keypoints[time, slot, :, :2] * scale
-            distances = [
-                np.sqrt(np.square(drawn - truth).sum(-1).mean()) / np.linalg.norm(truth[9] - truth[0])
-                for truth in truths
-            ]
-            if distances:
-                errors.append(min(distances))
+    for drawn, true in zip(measured_keypoints(generated), true_keypoints, strict=True):
+        truths = _hands(true, scale)
+        errors += [_distance(hand, truths) for hand in _hands(drawn, scale) if truths]
     return float(np.mean(errors)) if errors else float("nan")
+
+
+def aligned_keypoint_error(generated: HandTrack, true_keypoints: NDArray[np.float32], aspect: float = 1.0) -> float:
+    """Hand error after time alignment, in palm lengths: the same motion, sooner or later, is the same motion.
+
+    Both clips are cut down to their frames with a hand, and dynamic time warping pairs these in order, every frame with
+    at least one of the other clip, so that the mean error of the pairs on the way is weighed least. A pair's error is
+    as in `keypoint_error`. A true hand counts where at least 11 of its 21 joints are in the picture.
+
+    Args:
+        generated: hand track of the generated clip.
+        true_keypoints: (T, 2, 21, 2 or more), x and y normalised, NaN where a hand is absent.
+        aspect: width of the picture over its height.
+
+    Returns:
+        Mean over the pairs; NaN where either clip has no frame with a hand.
+    """
+    scale = np.array([aspect, 1.0])
+    drawn = [_hands(frame, scale) for frame in measured_keypoints(generated)]
+    true = [[hand for hand in _hands(frame, scale) if _in_picture(hand / scale)] for frame in true_keypoints]
+    drawn, true = ([hands for hands in clip if hands] for clip in (drawn, true))
+    if not drawn or not true:
+        return float("nan")
+    errors = np.array([[np.mean([_distance(hand, truths) for hand in hands]) for truths in true] for hands in drawn])
+    return _mean_on_cheapest_way(errors)
+
+
+def _hands(frame: NDArray[np.floating], scale: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """The hands (21, 2) that are there in a frame (2, 21, 2 or more)."""
+    return [hand[:, :2] * scale for hand in frame if np.isfinite(hand[:, :2]).all()]
+
+
+def _in_picture(hand: NDArray[np.float64]) -> bool:
+    return int(((hand >= 0) & (hand <= 1)).all(-1).sum()) >= _MOST_JOINTS
+
+
+def _distance(hand: NDArray[np.float64], truths: list[NDArray[np.float64]]) -> float:
+    """Root mean square distance of the joints to those of the nearer true hand, in its palm lengths."""
+    return float(
+        min(np.sqrt(np.square(hand - true).sum(-1).mean()) / np.linalg.norm(true[9] - true[0]) for true in truths)
+    )
+
+
+def _mean_on_cheapest_way(costs: NDArray[np.float64]) -> float:
+    """Dynamic time warping: mean cost on the way from the first to the last pair with the least sum."""
+    rows, columns = costs.shape
+    best = np.full((rows + 1, columns + 1, 2), np.inf)  # sum and length of the best way so far
+    best[0, 0] = 0.0
+    for row in range(rows):
+        for column in range(columns):
+            before = min(best[row, column], best[row, column + 1], best[row + 1, column], key=lambda way: way[0])
+            best[row + 1, column + 1] = before[0] + costs[row, column], before[1] + 1
+    total, length = best[rows, columns]
+    return float(total / length)
 
 
 def measured_keypoints(track: HandTrack) -> NDArray[np.float32]:

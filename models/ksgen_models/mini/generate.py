@@ -16,7 +16,7 @@ from ksgen_models.mini.autoencoder import FACTOR
 from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks
 from ksgen_models.mini.key_step_model import IMAGE
 from ksgen_models.mini.networks import DTYPE, Networks, decode_over, encode_over, half_picture
-from ksgen_models.mini.sampling import SHIFT, gaussian, guided, sample
+from ksgen_models.mini.sampling import SHIFT, Velocity, gaussian, guided, sample
 from ksgen_models.mini.unet import Condition
 from ksgen_models.region_overlap import best_cut, soft_iou
 
@@ -47,7 +47,7 @@ class SamplerSettings:
 
 
 QUALITIES = {
-    "fast": SamplerSettings(key_step_steps=5, region_steps=3, clip_steps=4, region_samples=1),
+    "fast": SamplerSettings(key_step_steps=4, region_steps=2, clip_steps=3, region_samples=1),
     "balanced": SamplerSettings(),
     "best": SamplerSettings(key_step_steps=16, region_steps=10, clip_steps=16, region_samples=4),
 }
@@ -80,13 +80,16 @@ class MiniKIG:
         model, config = networks.key_step, networks.meta.config
         picture = half_picture(networks.square(frame).to_square(frame))
         tokens, mask = networks.tokens(steps)
-        told = model.condition(picture, tokens[None], mask[None])
-        untold = model.condition(picture, tokens[None], torch.zeros_like(mask)[None])
+
+        def velocity_told(known: Tensor) -> Velocity:
+            condition = model.condition(picture, tokens[None], known[None])
+            return lambda x, level: model(x.to(DTYPE), level.to(DTYPE), condition).float()
+
         side = config.image_size // FACTOR
         noise = gaussian((1, len(steps), config.autoencoder.latent_channels, side, side), seed, _KEY_STEP)
         velocity = guided(
-            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told).float(),
-            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold).float(),
+            velocity_told(mask),
+            lambda: velocity_told(torch.zeros_like(mask)),
             self.settings.key_step_guidance,
             until=self.settings.guided_until,
         )
@@ -191,13 +194,16 @@ class MiniVideoGenerator:
         """See `ksgen_models.interfaces.ManyClips`."""
         networks = self.networks
         model, config = networks.clip, networks.meta.config
-        told = Condition.join([clip_condition(networks, *step) for step in steps])
-        untold = Condition.join([clip_condition(networks, *step, guided_away=True) for step in steps])
+
+        def velocity_told(*, guided_away: bool) -> Velocity:
+            told = Condition.join([clip_condition(networks, *step, guided_away=guided_away) for step in steps])
+            return lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told, CLIP).float()
+
         side = config.image_size // FACTOR
         shape = (1, config.frames, config.autoencoder.latent_channels, side, side)
         velocity = guided(
-            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told, CLIP).float(),
-            lambda x, level: model(x.to(DTYPE), level.to(DTYPE), untold, CLIP).float(),
+            velocity_told(guided_away=False),
+            lambda: velocity_told(guided_away=True),
             self.settings.clip_guidance,
             until=self.settings.guided_until,
         )

@@ -64,22 +64,26 @@ def _with_known(x: Tensor, known: tuple[Tensor, Tensor] | None, noise: Tensor, l
     return torch.where(where, (1 - level) * values + level * noise, x)
 
 
-def guided(conditional: Velocity, unconditional: Velocity, scale: float, *, until: float = 0.0) -> Velocity:
-    """Classifier-free guidance (Ho & Salimans 2022); with scale 1 the second model is never called.
+def guided(
+    conditional: Velocity, unconditional: Callable[[], Velocity], scale: float, *, until: float = 0.0
+) -> Velocity:
+    """Classifier-free guidance (Ho & Salimans 2022).
 
     Args:
-        conditional, unconditional: the model with and without what it is told.
+        conditional: the model with what it is told.
+        unconditional: makes the model without; not called where the scale is 1 and it would not be used.
         scale: of the difference.
         until: noise level below which there is no guidance any more: what is drawn is settled by then, and the rest
             costs half (Kynkäänniemi et al. 2024).
     """
     if scale == 1.0:
         return conditional
+    untold = unconditional()
 
     def velocity(x: Tensor, noise: Tensor) -> Tensor:
         if float(noise[0]) < until:
             return conditional(x, noise)
-        without = unconditional(x, noise)
+        without = untold(x, noise)
         return without + scale * (conditional(x, noise) - without)
 
     return velocity

@@ -15,7 +15,7 @@ from ksgen_models.demonstration import CLIP_FRAMES
 from ksgen_models.mini.autoencoder import FACTOR, Autoencoder
 from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
-from ksgen_models.training.episodes import Episode
+from ksgen_models.training.episodes import Episode, vocabulary
 
 CHANGE_THRESHOLD = 6
 """A pixel changed when a channel differs from the key-step image by more than this, of 255."""
@@ -165,6 +165,13 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
         objects=np.array([[name in episode.objects for name in objects] for episode in episodes]),
     )
     (folder / "names.json").write_text(json.dumps({"texts": list(texts), "scenes": scenes, "objects": objects}))
+
+
+def cached(folder: Path, episodes: list[Episode], autoencoder: Autoencoder) -> Cache:
+    """The cache of this autoencoder's latents in ``folder``, built if it is not there."""
+    if not (folder / "names.json").exists():
+        build_cache(folder, episodes, autoencoder, vocabulary(episodes))
+    return open_cache(folder)
 
 
 def open_cache(folder: Path) -> Cache:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,13 +26,15 @@ from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import MiniMeta, load_network, save_meta, save_network
 from ksgen_models.processes import core_count
-from ksgen_models.training.cache import Cache, build_cache, open_cache, raw_latents
-from ksgen_models.training.episodes import Episode, read_episodes, vocabulary
+from ksgen_models.training.cache import Cache, cached, open_cache, raw_latents
+from ksgen_models.training.episodes import Episode, read_episodes
 from ksgen_models.training.fit import FitConfig, fit
+from ksgen_models.training.hand_frames import Footage
 from ksgen_models.training.train_autoencoder import autoencoder_losses, make_pairs, set_statistics
-from ksgen_models.training.train_clip import ClipBatches, clip_losses
+from ksgen_models.training.train_clip import BETA, ClipBatches, clip_losses
 from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses, pointing_losses
 from ksgen_models.training.train_reader import ReaderBatches, held_out, reader_losses
+from ksgen_models.training.tune_clip import ALPHA, tune_clip
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,11 @@ class Recipe:
 
     Attributes:
         model: sizes.
-        autoencoder, reader, pointing, key_step, clip: the training runs, in this order; ``pointing`` is that of the
-            KIG's Skill Transformer alone, before image generator and Skill Transformer are trained together.
+        autoencoder, reader, pointing, key_step, clip, clip_hands: the training runs, in this order; ``pointing`` is
+            that of the KIG's Skill Transformer alone, before image generator and Skill Transformer are trained
+            together, and ``clip_hands`` that of the clip model with the hand structure loss, after the one without.
+        alpha: weight of the hand structure loss (IVG Eq. 6); 0 leaves decoder and landmark network out.
+        beta: weight of the mIoU loss (IVG Eq. 3).
         crop: side of the autoencoder's training crops, in pixels.
         episodes: at most so many of the data set's episodes.
     """
@@ -62,6 +68,11 @@ class Recipe:
     clip: FitConfig = field(
         default_factory=lambda: FitConfig(steps=9300, batch=4, learning_rate=7e-4, warmup=100, averaging=0.998)
     )
+    clip_hands: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=1000, batch=4, learning_rate=3e-4, warmup=20, averaging=0.99)
+    )
+    alpha: float = ALPHA
+    beta: float = BETA
     crop: int = 128
     episodes: int | None = None
 
@@ -74,6 +85,7 @@ SMALL = Recipe(
     pointing=FitConfig(steps=6, batch=2, warmup=2),
     key_step=FitConfig(steps=6, batch=2, warmup=2),
     clip=FitConfig(steps=6, batch=2, warmup=2),
+    clip_hands=FitConfig(steps=3, batch=2, warmup=2),
 )
 """Every part of the recipe in a minute or two, to see that it works; the weights are worthless."""
 
@@ -92,10 +104,11 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
 
     Raises:
         DatasetError: ``data`` holds no readable demonstrations.
-        WeightsMissing: the sentence encoder has not been fetched.
+        WeightsMissing: the sentence encoder, or the landmark network of the hand structure loss, has not been fetched.
     """
     recipe = recipe or Recipe()
     out = Path(out)
+    run = _Run(recipe, Path(data), out, resume)
     weights = out / "weights"
     weights.mkdir(parents=True, exist_ok=True)
     episodes = read_episodes(data, limit=recipe.episodes)
@@ -116,7 +129,7 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
     if not _weights_of("autoencoder", out).exists():
         save_network("autoencoder", _train_autoencoder(recipe, with_clips, out, resume), weights)
     load_network("autoencoder", autoencoder, weights)
-    cache = _cache(out / "cache", episodes, autoencoder)
+    cache = cached(out / "cache", episodes, autoencoder)
     meta = MiniMeta(
         config=recipe.model,
         scenes=cache.scene_names,
@@ -126,11 +139,21 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
     )
     save_meta(meta, weights)
     del cache, episodes, with_clips  # the workers read the cache anew
-    _train_side_by_side([name for name in _GENERATORS if not _weights_of(name, out).exists()], recipe, out, resume)
+    _train_side_by_side([name for name in _GENERATORS if not _weights_of(name, out).exists()], run)
     return weights
 
 
-def _train_side_by_side(names: list[str], recipe: Recipe, out: Path, resume: bool) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """One call of `train_mini`."""
+
+    recipe: Recipe
+    data: Path
+    out: Path
+    resume: bool
+
+
+def _train_side_by_side(names: list[str], run: _Run) -> None:
     """Train the networks that need nothing of each other at once, two processes sharing the cores.
 
     Two networks on a core each are trained in three quarters of the time that one after the other takes on two.
@@ -140,41 +163,58 @@ def _train_side_by_side(names: list[str], recipe: Recipe, out: Path, resume: boo
     processes = min(2, len(names), core_count())
     threads = max(1, core_count() // processes)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_train_generator, name, recipe, out, resume, threads) for name in names]
+        running = [pool.submit(_train_generator, name, run, threads) for name in names]
         for done in running:
             done.result()
 
 
-def _train_generator(name: str, recipe: Recipe, out: Path, resume: bool, threads: int) -> None:
-    """Train and save one network on the cache in ``out``; runs in a process of its own."""
+def _train_generator(name: str, run: _Run, threads: int) -> None:
+    """Train and save one network on the run's cache; runs in a process of its own."""
     torch.set_num_threads(threads)
-    cache = open_cache(out / "cache")
+    cache = open_cache(run.out / "cache")
     torch.manual_seed(0)
-    save_network(name, _GENERATORS[name](recipe, cache, out, resume), out / "weights")
+    save_network(name, _GENERATORS[name](run, cache), run.out / "weights")
 
 
 def _weights_of(name: str, out: Path) -> Path:
     return out / "weights" / f"{name}.safetensors"
 
 
-def _train_reader(recipe: Recipe, cache: Cache, out: Path, resume: bool) -> nn.Module:
-    network = ReaderNetwork(recipe.model.reader_width, len(cache.scene_names), len(cache.object_names))
-    trained = fit("reader", network, ReaderBatches(cache), reader_losses, recipe.reader, out, resume=resume)
+def _train_reader(run: _Run, cache: Cache) -> nn.Module:
+    network = ReaderNetwork(run.recipe.model.reader_width, len(cache.scene_names), len(cache.object_names))
+    config = run.recipe.reader
+    trained = fit("reader", network, ReaderBatches(cache), reader_losses, config, run.out, resume=run.resume)
     return _with_density(trained, cache)
 
 
-def _train_key_step(recipe: Recipe, cache: Cache, out: Path, resume: bool) -> nn.Module:
-    batches = KeyStepBatches(cache, *_text(cache.texts))
-    pointing = fit(
-        "pointing", KeyStepModel(recipe.model), batches, pointing_losses, recipe.pointing, out, resume=resume
-    )
+def _train_key_step(run: _Run, cache: Cache) -> nn.Module:
+    recipe, batches = run.recipe, KeyStepBatches(cache, *sentence_states(cache.texts))
+    model = KeyStepModel(recipe.model)
+    pointing = fit("pointing", model, batches, pointing_losses, recipe.pointing, run.out, resume=run.resume)
     pointing.requires_grad_(True)
-    return fit("key_step", pointing, batches, key_step_losses, recipe.key_step, out, resume=resume)
+    return fit("key_step", pointing, batches, key_step_losses, recipe.key_step, run.out, resume=run.resume)
 
 
-def _train_clip(recipe: Recipe, cache: Cache, out: Path, resume: bool) -> nn.Module:
-    batches = ClipBatches(cache, *_text(cache.texts))
-    return fit("clip", ClipModel(recipe.model), batches, clip_losses, recipe.clip, out, resume=resume)
+def _train_clip(run: _Run, cache: Cache) -> nn.Module:
+    recipe, text = run.recipe, sentence_states(cache.texts)
+    losses = partial(clip_losses, beta=recipe.beta)
+    model = fit(
+        "clip", ClipModel(recipe.model), ClipBatches(cache, *text), losses, recipe.clip, run.out, resume=run.resume
+    )
+    autoencoder = Autoencoder(recipe.model.autoencoder)
+    load_network("autoencoder", autoencoder, run.out / "weights")
+    return tune_clip(
+        model,
+        cache,
+        text,
+        Footage.of(read_episodes(run.data, limit=recipe.episodes)),
+        autoencoder,
+        recipe.clip_hands,
+        run.out,
+        alpha=recipe.alpha,
+        beta=recipe.beta,
+        resume=run.resume,
+    )
 
 
 _GENERATORS = {"clip": _train_clip, "reader": _train_reader, "key_step": _train_key_step}
@@ -210,14 +250,8 @@ def _train_autoencoder(recipe: Recipe, episodes: list[Episode], out: Path, resum
     return averaged
 
 
-def _cache(folder: Path, episodes: list[Episode], autoencoder: Autoencoder) -> Cache:
-    """The cache of this autoencoder's latents, built if it is not there."""
-    if not (folder / "names.json").exists():
-        build_cache(folder, episodes, autoencoder, vocabulary(episodes))
-    return open_cache(folder)
-
-
-def _text(sentences: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+def sentence_states(sentences: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """MiniLM token states (V, L, D) float16 of sentences, and their mask (V, L)."""
     from ksgen_models.text import MiniLM
 
     states, mask = MiniLM().tokens(sentences)

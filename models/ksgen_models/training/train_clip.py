@@ -4,6 +4,9 @@ Stage 1 (head "masks"): flow-matching loss on the mask clip plus β · mIoU loss
 Stage 2 (head "clip"): flow-matching loss on the clip's latents, given the region of motion (Eq. 5). IVG predicts the
 noise; the velocity predicted here is the same quantity in flow matching's parametrisation. The regions given to
 stage 2 are the true ones, roughened so that predicted ones look no different to the model.
+
+The hand structure loss (Eq. 2, 6) joins stage 2 in a second, shorter run on the weights of the first: on drawings that
+show no hand yet it has nothing to hold on to.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from ksgen_models.mini.sampling import SHIFT, noise_levels
 from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.cache import Cache
 from ksgen_models.training.fit import Losses
+from ksgen_models.training.hand_frames import Footage, HandFrames, HandTerm
 
 STAGE_1_SHARE = 0.3
 BETA = 0.1
@@ -34,7 +38,8 @@ NO_TEXT, NO_GOAL, NO_REGIONS, NO_LOOK = 0.1, 0.1, 0.1, 0.1
 @dataclass(frozen=True)
 class ClipBatch:
     """Attributes: as the arguments of `ClipModel.condition`; ``target`` (B, T, C, s, s) in the space of ``head``;
-    ``weight`` (B, T, 1, s, s), how much each latent pixel counts in stage 2.
+    ``weight`` (B, T, 1, s, s), how much each latent pixel counts in stage 2; ``hands``, frames for the hand structure
+    loss of stage 2, or None.
     """
 
     head: str
@@ -50,6 +55,7 @@ class ClipBatch:
     has_goal: Tensor
     has_regions: Tensor
     has_look: Tensor
+    hands: HandFrames | None
 
 
 @dataclass(frozen=True)
@@ -59,17 +65,22 @@ class ClipBatches:
     Attributes:
         cache: the clips.
         tokens, mask: (V, L, D) float16 and (V, L) bool, MiniLM token states of ``cache.texts``.
+        footage: the frames of the clips, for the hand structure loss; None goes without. The rest of a batch is the
+            same with it and without.
+        stage_1: share of the batches that are of stage 1.
     """
 
     cache: Cache
     tokens: Tensor
     mask: Tensor
+    footage: Footage | None = None
+    stage_1: float = STAGE_1_SHARE
 
     def __call__(self, random: np.random.Generator, number: int) -> ClipBatch:
-        """``number`` clips; one in three batches is of stage 1."""
+        """``number`` clips, all for one stage."""
         cache = self.cache
         chosen = random.integers(len(cache.clip_picture), size=number)
-        head = MASKS if random.random() < STAGE_1_SHARE else CLIP
+        head = MASKS if random.random() < self.stage_1 else CLIP
         masks = torch.from_numpy(np.stack([cache.masks[index] for index in chosen])).float() / 255  # (B, T, 2, 4s, 4s)
         if head == MASKS:
             target = masks_to_latent(masks)
@@ -96,6 +107,7 @@ class ClipBatches:
             has_goal=keep(NO_GOAL),
             has_regions=torch.from_numpy(random.random(number) >= (1.0 if head == MASKS else NO_REGIONS)),
             has_look=torch.from_numpy(random.random(number) >= NO_LOOK),
+            hands=self.footage.hand_frames(chosen, random) if self.footage and head == CLIP else None,
         )
 
 
@@ -120,11 +132,28 @@ def _united(masks: Tensor, random: np.random.Generator) -> Tensor:
     return torch.where(only_union[:, None, None, None, None], masks.amax(1, keepdim=True), masks)
 
 
-def clip_losses(model: nn.Module, batch: ClipBatch, noise: torch.Generator) -> Losses:
-    """The loss of stage 1 or 2, by the batch's head."""
+def clip_losses(
+    model: nn.Module,
+    batch: ClipBatch,
+    noise: torch.Generator,
+    *,
+    beta: float = BETA,
+    hand: HandTerm | None = None,
+    clip_shift: float = SHIFT[CLIP],
+) -> Losses:
+    """The loss of stage 1 or 2, by the batch's head.
+
+    Args:
+        model: a `ClipModel`.
+        batch: with frames of hands where ``hand`` is to be used.
+        noise: its generator.
+        beta: weight of the mIoU loss.
+        hand: the hand structure loss; None goes without.
+        clip_shift: where in the noise stage 2 is trained, see `ksgen_models.mini.sampling.SHIFT`.
+    """
     assert isinstance(model, ClipModel)
     number = len(batch.target)
-    level = noise_levels(number, SHIFT[batch.head], noise)
+    level = noise_levels(number, clip_shift if batch.head == CLIP else SHIFT[batch.head], noise)
     epsilon = torch.randn(batch.target.shape, generator=noise)
     at = level[:, None, None, None, None]
     noisy = (1 - at) * batch.target + at * epsilon
@@ -144,6 +173,10 @@ def clip_losses(model: nn.Module, batch: ClipBatch, noise: torch.Generator) -> L
     if batch.head == MASKS:
         flow = squared.mean()
         overlap = miou_loss(latent_to_masks(noisy - at * velocity), latent_to_masks(batch.target))
-        return {"loss": flow + BETA * overlap, "stage1": flow.detach(), "miou_loss": overlap.detach()}
+        return {"loss": flow + beta * overlap, "stage1": flow.detach(), "miou_loss": overlap.detach()}
     flow = (squared * batch.weight).mean()
-    return {"loss": flow, "stage2": squared.mean().detach()}
+    figures = {"stage2": squared.mean().detach()}
+    if hand is None or batch.hands is None:
+        return {"loss": flow, **figures}
+    structure = hand(noisy - at * velocity, level, batch.hands)
+    return {"loss": flow + structure, **figures, "hand": structure.detach()}
