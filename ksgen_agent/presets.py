@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ksgen_models.errors import KSGenError, PresetError
-from ksgen_models.hub.families import FAMILIES, REFUSED
+from ksgen_models.hub.families import FAMILIES
 from ksgen_models.hub.images import IMAGE_MODELS
+from ksgen_models.hub.refused import REFUSED
 from ksgen_models.interfaces import Parts
 
 DEFAULT_IMAGES = "qwen-image-edit"

@@ -289,7 +289,7 @@ def _hunyuan() -> Any:
 
 
 def _cosmos() -> Any:
-    from ksgen_models.hub.video import NoGuardrail
+    from ksgen_models.hub.video_loading import NoGuardrail
 
     pipeline = diffusers.Cosmos2VideoToWorldPipeline(
         text_encoder=tiny_t5(),

@@ -8,9 +8,10 @@ from pathlib import Path
 from ksgen_agent.presets import Preset, find_preset
 from ksgen_launch.machine import devices
 from ksgen_models.errors import InvalidInput
-from ksgen_models.hub.checkpoints import FOLDER
 from ksgen_models.hub.needs import MEMORY_SETTINGS, Need, memory_gb, missing_packages, preset_needs
+from ksgen_models.hub.repositories import FOLDER
 from ksgen_models.hub.settings import RunSettings
+from ksgen_models.hub.video_loading import COMPANION_FILES
 
 
 def parse_weights(entries: list[str]) -> dict[str, str]:
@@ -40,9 +41,7 @@ def preset_report(name: str, weights: Mapping[str, str | Path] | None = None) ->
     video, images = preset.arguments["video"], preset.arguments["images"]
     needs = preset_needs(video, images, weights)
     rows = [(preset.name, preset.description), *(row for need in needs for row in _need_rows(need))]
-    rows.append(
-        ("on disk", f"{sum(need.expected_gb for need in needs):.0f} GB at 16 bits a weight, at most twice that")
-    )
+    rows.append(("on disk", f"{sum(need.expected_gb for need in needs):.0f} GB"))
     rows += list(_memory_rows(video, images))
     missing = missing_packages(video)
     if missing:
@@ -57,15 +56,16 @@ def _need_rows(need: Need) -> Iterator[tuple[str, str]]:
     revision = f" at {need.revision}" if need.revision else ""
     yield need.role, f"{need.source}{revision}, licence {need.licence}"
     parts = ", ".join(f"{name} {size:.1f}" for name, size in need.components.items())
-    yield "  weights", f"{need.expected_gb:.1f} GB at 16 bits: {parts}"
-    yield "  files", "*.safetensors and *.json" if need.role == "companion" else _files(need)
+    yield "  weights", f"{need.expected_gb:.1f} GB: {parts}"
+    yield "  files", " and ".join(COMPANION_FILES) if need.role == "companion" else _files(need)
     here = f"{need.folder}, {need.size_gb:.2f} GB" if need.folder else "not here"
     yield "  here", f"{here}; {need.lacks}" if need.lacks else here
 
 
 def _files(need: Need) -> str:
     networks = ", ".join(f"{name}/" for name in need.components)
-    return f"model_index.json; config.json and *.safetensors of {networks}; scheduler, tokenizers and processors"
+    weights = f"*.{need.variant}*.safetensors" if need.variant else "*.safetensors"
+    return f"model_index.json; config.json and {weights} of {networks}; scheduler, tokenizers and processors"
 
 
 def _memory_rows(video: str, images: str) -> Iterator[tuple[str, str]]:

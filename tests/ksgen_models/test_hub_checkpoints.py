@@ -11,14 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from ksgen_models.errors import PresetError, WeightsMissing
-from ksgen_models.hub.checkpoints import (
-    check_checkpoint,
-    checkpoint_size,
-    find_checkpoint,
-    is_repository,
-    safetensors_fault,
-)
-from ksgen_models.hub.video import load_video_generator
+from ksgen_models.hub.checkpoints import check_checkpoint, checkpoint_size, safetensors_fault
+from ksgen_models.hub.repositories import find_checkpoint, is_repository
+from ksgen_models.hub.video_loading import load_video_generator
 
 NETWORK = "transformer/diffusion_pytorch_model"
 

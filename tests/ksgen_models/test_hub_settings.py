@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_pipelines import save_tiny
 
 from ksgen_models.errors import PresetError
-from ksgen_models.hub.settings import (
-    QUANTISATIONS,
-    RunSettings,
-    apply_settings,
-    expected_memory_gb,
-    quantisation_config,
-    resolve_device,
-    resolve_dtype,
-    settings_from,
-)
+from ksgen_models.hub.loading import load_pipeline
+from ksgen_models.hub.memory import expected_memory_gb
+from ksgen_models.hub.placing import apply_settings, quantisation_config
+from ksgen_models.hub.quantisation import QUANTISATIONS
+from ksgen_models.hub.settings import RunSettings, resolve_device, resolve_dtype, settings_from
 from ksgen_models.hub.turns import TurnTaker
 
 needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -41,13 +39,67 @@ def test_without_a_gpu_what_needs_one_is_refused() -> None:
     assert resolve_dtype(RunSettings()) == torch.float32
     with pytest.raises(PresetError, match="torch sees no GPU"):
         resolve_device(RunSettings(device="cuda"))
-    with pytest.raises(PresetError, match=r'take offload="none"'):
-        resolve_device(RunSettings(device="cpu", offload="model"))
+    for offload in ("model", "sequential", "group"):
+        with pytest.raises(PresetError, match=rf'offload "{offload}" needs a GPU.*take offload="none"'):
+            resolve_device(RunSettings(device="cpu", offload=offload))
     with pytest.raises(PresetError, match='there is no device "tpu"'):
         resolve_device(RunSettings(device="tpu"))
-    for name in QUANTISATIONS:
-        with pytest.raises(PresetError, match=r"pip install|runs on cuda"):
+    for name in ("int8", "nf4"):
+        with pytest.raises(PresetError, match=r"pip install bitsandbytes|runs on cuda"):
             quantisation_config(RunSettings(device="cpu", quantisation=name), ("transformer",))
+
+
+def test_a_missing_package_for_quantisation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ksgen_models.hub.placing.find_spec", lambda name: None)
+    for name, chosen in QUANTISATIONS.items():
+        with pytest.raises(PresetError, match=f"pip install {chosen.package}"):
+            quantisation_config(RunSettings(device="cpu", quantisation=name), ("transformer",))
+
+
+@pytest.fixture(scope="module")
+def ltx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny("ltx", tmp_path_factory.mktemp("settings") / "ltx")
+
+
+def load(folder: Path, **settings: Any) -> Any:
+    chosen = RunSettings(device="cpu", **settings)
+    return load_pipeline(folder, chosen, pipeline="LTXImageToVideoPipeline", keep_float32=("vae",))
+
+
+def test_settings_take_effect_on_a_loaded_pipeline(ltx: Path) -> None:
+    plain, tuned = load(ltx), load(ltx, dtype="bfloat16", vae_tiling=True, vae_slicing=True, attention="_native_math")
+    assert {weight.dtype for weight in tuned.transformer.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in tuned.text_encoder.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in tuned.vae.parameters()} == {torch.float32}  # asked to be kept whole
+    assert {weight.dtype for weight in plain.transformer.parameters()} == {torch.float32}
+    for setting in ("use_tiling", "use_slicing"):
+        assert not getattr(plain.vae, setting)
+        assert getattr(tuned.vae, setting)
+    backends = {processor._attention_backend for processor in tuned.transformer.attn_processors.values()}
+    assert [backend.value for backend in backends] == ["_native_math"]
+
+
+def test_a_compiled_pipeline_has_compiled_blocks(ltx: Path) -> None:
+    assert all(
+        block._compiled_call_impl is not None for block in load(ltx, compile=True).transformer.transformer_blocks
+    )
+
+
+@pytest.mark.parametrize("attention", ["flash", "sage", "xformers", "flash_hub"])
+def test_an_attention_backend_that_is_not_here_is_named(ltx: Path, attention: str) -> None:
+    if find_spec({"flash": "flash_attn", "sage": "sageattention"}.get(attention, attention)) is not None:
+        pytest.skip(f"{attention} is installed here")
+    with pytest.raises(PresetError, match=f'attention "{attention}" cannot be used here.*take attention="auto"'):
+        load(ltx, attention=attention)
+
+
+@pytest.mark.skipif(find_spec("torchao") is None, reason="torchao is not installed")
+def test_eight_bit_weights_run_on_the_cpu(ltx: Path) -> None:
+    pipeline = load(ltx, dtype="bfloat16", quantisation="int8wo")
+    for name in ("transformer", "text_encoder"):
+        weights = {type(weight).__name__ for weight in getattr(pipeline, name).parameters()}
+        assert "Int8Tensor" in weights, (name, weights)
+    assert {type(weight).__name__ for weight in pipeline.vae.parameters()} == {"Parameter"}
 
 
 def test_leaner_settings_take_less_memory() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import io
 import json
 import shutil
@@ -16,11 +18,14 @@ from numpy.typing import NDArray
 from tiny_pipelines import BUILDERS, SIZES, save_tiny, tiny_motion_adapter, tiny_options, tiny_stable_diffusion
 
 from ksgen_models.errors import Cancelled, PresetError
+from ksgen_models.hub import calls, families, mends
 from ksgen_models.hub.families import FAMILIES
 from ksgen_models.hub.fit import Fit
 from ksgen_models.hub.guidance import _scaled, still_latents
 from ksgen_models.hub.settings import RunSettings
-from ksgen_models.hub.video import HubVideoGenerator, VideoSettings, load_video_generator, prompt_of
+from ksgen_models.hub.video import HubVideoGenerator, prompt_of
+from ksgen_models.hub.video_loading import load_video_generator
+from ksgen_models.hub.video_settings import VideoSettings
 from ksgen_models.interfaces import RegionPrediction, StepRequest
 from ksgen_models.library import default_library
 
@@ -70,6 +75,26 @@ def nowhere() -> RegionPrediction:
 
 def test_there_is_a_tiny_pipeline_for_every_family() -> None:
     assert set(BUILDERS) == set(FAMILIES)
+
+
+def test_a_family_is_at_most_thirty_lines_of_code() -> None:
+    """Its entry, and every function that it alone names."""
+    found = {}
+    functions = {
+        node.name: node.end_lineno - node.lineno + 1  # type: ignore[operator]
+        for module in (families, calls, mends)
+        for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for node in ast.walk(ast.parse(inspect.getsource(families))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Family":
+            named = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            named |= {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+            (name,) = (word.value.value for word in node.keywords if word.arg == "name")  # type: ignore[attr-defined]
+            lines = node.end_lineno - node.lineno + 1  # type: ignore[operator]
+            found[name] = lines + sum(functions[function] for function in named & set(functions))
+    assert set(found) == set(FAMILIES)
+    assert max(found.values()) <= 30, found
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -165,13 +190,31 @@ def test_a_tokenizer_that_is_only_a_sentencepiece_model_is_read(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_pia_is_put_together_from_a_base_and_its_adapter(tmp_path: Path) -> None:
+    """The base's index names a picture processor that transformers 5 has done away with, and a safety checker."""
     torch.manual_seed(0)
     tiny_stable_diffusion().save_pretrained(tmp_path / "base")
     tiny_motion_adapter().save_pretrained(tmp_path / "adapter")
+    index = json.loads((tmp_path / "base/model_index.json").read_text())
+    index |= {
+        "feature_extractor": ["transformers", "CLIPFeatureExtractor"],
+        "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    }
+    (tmp_path / "base/model_index.json").write_text(json.dumps(index))
     generator = load_video_generator(
         "pia", tmp_path / "base", companion=tmp_path / "adapter", settings=CPU, options=tiny_options("pia")
     )
     assert generator.generate(request(), region()).shape == (16, HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(("name", "component"), [("svd", "feature_extractor"), ("hunyuan-i2v", "image_processor")])
+def test_picture_processors_are_loaded_under_their_published_name(tmp_path: Path, name: str, component: str) -> None:
+    """Without torchvision transformers calls them otherwise when it saves them."""
+    folder = save_tiny(name, tmp_path / name)
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index[component][1] != "CLIPImageProcessor"
+    (folder / "model_index.json").write_text(json.dumps({**index, component: ["transformers", "CLIPImageProcessor"]}))
+    generator = load_video_generator(name, folder, settings=CPU, options=tiny_options(name))
+    assert getattr(generator.pipeline, component).size
 
 
 def test_a_family_runs_in_bfloat16_with_its_autoencoder_whole(checkpoints: Checkpoints) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,19 @@ import numpy as np
 import pytest
 import tiny_kig
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
 from ksgen_models.errors import Cancelled, InvalidFrame, InvalidInput, PresetError, WeightsMissing
+from ksgen_models.hub.checkpoints import check_class
+from ksgen_models.hub.images import IMAGE_MODELS
 from ksgen_models.hub.kig.adapter import SkillAdapter
 from ksgen_models.hub.kig.generator import SkillImageGenerator
 from ksgen_models.hub.kig.loading import load_image_generator
+from ksgen_models.hub.loading import load_pipeline
+from ksgen_models.hub.published import pipeline_files
+from ksgen_models.hub.settings import RunSettings
 
 SMALL = {"area": 32 * 32, "solver_steps": 2, "strength": 1.0}
 STEPS = ("Place the shelf board on the two brackets.", "Take the red block with the right hand")
@@ -196,3 +204,39 @@ def test_an_adapter_belongs_to_its_family(tmp_path: Path) -> None:
     of_kolors = SkillAdapter.fresh(kolors.pipeline, "", **sizes)
     with pytest.raises(PresetError, match="text states of 32"):
         of_kolors.install(sdxl.pipeline, sdxl.family.pipeline)
+
+
+def test_a_half_precision_edition_in_shards_is_loaded(checkpoint: Path, tmp_path: Path) -> None:
+    """As the hub has Kolors: names with fp16, no others, and the text encoder in several files."""
+    plain = load_pipeline(checkpoint, RunSettings(device="cpu"), pipeline=check_class(checkpoint))
+    plain.to(torch.float16).save_pretrained(tmp_path, variant="fp16", max_shard_size="40KB")
+    encoder = tmp_path / "text_encoder"
+    if (encoder / "model.fp16.safetensors").is_file():
+        weights = load_file(encoder / "model.fp16.safetensors")
+        (encoder / "model.fp16.safetensors").unlink()
+        names = {name: f"model.fp16-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(weights)}
+        for file in set(names.values()):
+            part = {name: weight for name, weight in weights.items() if names[name] == file}
+            save_file(part, encoder / file, metadata={"format": "pt"})
+        index = {"metadata": {}, "weight_map": names}
+        (encoder / "model.safetensors.index.fp16.json").write_text(json.dumps(index))
+    wanted = set(filter_repo_objects((str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.safetensors")),
+                                     allow_patterns=list(pipeline_files("fp16"))))  # fmt: skip
+    assert len(wanted) == len(list(tmp_path.rglob("*.safetensors"))) > 4
+    halved = load_image_generator(tmp_path, settings=RunSettings(device="cpu"), changes=SMALL)
+    assert halved.draw(np.zeros((32, 32, 3), np.uint8), STEPS, seed=0).shape == (3, 32, 32, 3)
+    whole = load_pipeline(checkpoint, RunSettings(device="cpu"), pipeline=check_class(checkpoint)).text_encoder
+    for one, other in zip(whole.parameters(), halved.pipeline.text_encoder.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-2, atol=1e-3)
+
+
+def test_only_one_edition_of_the_weights_is_fetched() -> None:
+    files = ["unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors",
+             "text_encoder/model.fp16-00001-of-00003.safetensors", "unet/config.json", "sd_xl_base_1.0.safetensors",
+             "unet/diffusion_pytorch_model.fp16.bin", "tokenizer/merges.txt"]  # fmt: skip
+    assert list(filter_repo_objects(files, allow_patterns=list(IMAGE_MODELS["sdxl"].files))) == [
+        *files[1:4], files[6],
+    ]  # fmt: skip
+    assert list(filter_repo_objects(files, allow_patterns=list(IMAGE_MODELS["flux-kontext"].files))) == [
+        *files[:4], files[6],
+    ]  # fmt: skip

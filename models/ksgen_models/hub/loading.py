@@ -9,7 +9,8 @@ from typing import Any
 
 from ksgen_models.errors import AssetError, KSGenError, PresetError
 from ksgen_models.hub.checkpoints import check_checkpoint, listed_components
-from ksgen_models.hub.settings import RunSettings, apply_settings, quantisation_config, resolve_device, resolve_dtype
+from ksgen_models.hub.placing import apply_settings, quantisation_config
+from ksgen_models.hub.settings import RunSettings, resolve_device, resolve_dtype
 
 
 def load_pipeline(
@@ -25,7 +26,7 @@ def load_pipeline(
     """Load a diffusers pipeline from a whole checkpoint folder; touches no network.
 
     Args:
-        folder: see `ksgen_models.hub.checkpoints.find_checkpoint`.
+        folder: see `ksgen_models.hub.repositories.find_checkpoint`.
         settings: how to run.
         pipeline: name of the class in diffusers.
         accepted: other classes whose checkpoints it can read too.

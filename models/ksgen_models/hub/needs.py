@@ -9,18 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ksgen_models.errors import KSGenError
-from ksgen_models.hub.checkpoints import (
-    PIPELINE_FILES,
-    check_checkpoint,
-    checkpoint_size,
-    find_checkpoint,
-    how_to_get,
-    is_repository,
-)
+from ksgen_models.hub.checkpoints import check_checkpoint, checkpoint_size
 from ksgen_models.hub.families import Family
 from ksgen_models.hub.images import ImageModel, find_image_model
-from ksgen_models.hub.settings import RunSettings, expected_memory_gb
-from ksgen_models.hub.video import find_video_family
+from ksgen_models.hub.memory import expected_memory_gb
+from ksgen_models.hub.published import pipeline_files
+from ksgen_models.hub.repositories import find_checkpoint, how_to_get, is_repository
+from ksgen_models.hub.settings import RunSettings
+from ksgen_models.hub.video_loading import COMPANION_FILES, find_video_family
 
 MEMORY_SETTINGS: tuple[RunSettings, ...] = (
     RunSettings(dtype="bfloat16"),
@@ -42,9 +38,10 @@ class Need:
         source: repository, or what the caller named.
         revision: of the repository.
         licence: of the weights.
-        components: GB of each at 16 bits a weight.
+        components: GB of each as the table's own repository stores it.
         folder: where it is on this machine; None where it is not.
         size_gb: of the weights that are here.
+        variant: the edition of the weight files that is fetched, as `ksgen_models.hub.published.Published` has it.
         lacks: what is wrong or missing, with what to do; empty where it is whole.
     """
 
@@ -56,10 +53,11 @@ class Need:
     folder: Path | None
     size_gb: float
     lacks: str
+    variant: str | None = None
 
     @property
     def expected_gb(self) -> float:
-        """GB on disk at 16 bits a weight; repositories that store float32 take twice as much."""
+        """GB that are downloaded and stay on disk."""
         return sum(self.components.values())
 
 
@@ -93,30 +91,33 @@ def memory_gb(video: str, images: str, settings: RunSettings) -> float:
 
 
 def _need(role: str, model: Family | ImageModel, source: str | Path | None, classes: Collection[str]) -> Need:
-    components = {name: size for name, size in model.weights_gb().items() if name != "motion_adapter"}
+    beside = {model.companion[0]} if isinstance(model, Family) and model.companion else set()
+    components = {name: size for name, size in model.download_gb().items() if name not in beside}
     chosen = str(source or model.repository)
-    revision = model.revision if source is None else ""
+    revision, files = (model.revision, model.files) if source is None else ("", pipeline_files())
+    skip = {"safety_checker", *(model.unused if isinstance(model, Family) else ())}
     folder, size, lacks = None, 0.0, ""
     try:
-        folder = find_checkpoint(chosen, revision or None, patterns=PIPELINE_FILES)
+        folder = find_checkpoint(chosen, revision or None, patterns=files)
         size = checkpoint_size(folder) / 1e9
-        size = check_checkpoint(folder, pipeline=classes, skip=("safety_checker",)).size / 1e9
+        size = check_checkpoint(folder, pipeline=classes, skip=skip).size / 1e9
     except KSGenError as exc:
         lacks = " ".join(str(exc).split())
-    return Need(role, chosen, revision, model.licence, components, folder, size, lacks)
+    variant = model.variant if source is None else None
+    return Need(role, chosen, revision, model.licence, components, folder, size, lacks, variant)
 
 
 def _companion_need(family: Family, component: str, source: str | Path) -> Need:
     folder, size, lacks = None, 0.0, ""
     try:
-        folder = find_checkpoint(source)
+        folder = find_checkpoint(source, patterns=COMPANION_FILES)
         size = checkpoint_size(folder) / 1e9
         if not size:
-            get = how_to_get(str(source)) if is_repository(source) else "fetch it again"
+            get = how_to_get(str(source), patterns=COMPANION_FILES) if is_repository(source) else "fetch it again"
             lacks = f"{folder} has no weights (*.safetensors); {get}"
     except KSGenError as exc:
         lacks = " ".join(str(exc).split())
-    gb = {component: family.weights_gb()[component]}
+    gb = {component: family.download_gb()[component]}
     return Need("companion", str(source), "main", family.licence, gb, folder, size, lacks)
 
 

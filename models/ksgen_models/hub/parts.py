@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ksgen_models.errors import PresetError
-from ksgen_models.hub.checkpoints import PIPELINE_FILES, find_checkpoint
 from ksgen_models.hub.images import find_image_model
+from ksgen_models.hub.published import pipeline_files
 from ksgen_models.hub.regions import WholeFrame
+from ksgen_models.hub.repositories import find_checkpoint
 from ksgen_models.hub.settings import RunSettings, settings_from
 from ksgen_models.hub.turns import InTurnImages, InTurnVideo, TurnTaker
-from ksgen_models.hub.video import load_video_generator
+from ksgen_models.hub.video_loading import load_video_generator
 from ksgen_models.interfaces import Parts, Planner, RegionModel, SentenceEncoder, VideoGenerator
 
 ROLES = ("video", "companion", "images", "adapter", "region", "planner")
@@ -41,8 +42,8 @@ def load_hub_parts(
         weights: folder or repository for each of `ROLES`; those left out are the table's own, and none for the last
             three: no adapter, all of the frame may move, plans from the step library.
         settings: of both pipelines; its device gives way to ``device``.
-        options: ``"video"`` (see `ksgen_models.hub.video.VideoSettings`) and ``"images"`` (of the image model's family,
-            see `ksgen_models.hub.kig.families`).
+        options: ``"video"`` (see `ksgen_models.hub.video_settings.VideoSettings`) and ``"images"`` (of the image
+            model's family, see `ksgen_models.hub.kig.families`).
         download: fetch what is not on this machine.
 
     Raises:
@@ -120,8 +121,8 @@ def _images(
 
     model = find_image_model(name)
     source = weights.get("images")
-    revision = model.revision if source is None else None
-    folder = find_checkpoint(source or model.repository, revision, download=download, patterns=PIPELINE_FILES)
+    revision, files = (model.revision, model.files) if source is None else (None, pipeline_files())
+    folder = find_checkpoint(source or model.repository, revision, download=download, patterns=files)
     return load_image_generator(folder, weights.get("adapter"), settings=settings, changes=options), folder
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_models.hub.quantisation import QUANTISATIONS
 from ksgen_models.hub.settings import RunSettings, resolve_device
 from ksgen_models.interfaces import (
     CheckCancelled,
@@ -40,7 +41,9 @@ class TurnTaker:
 
     def __post_init__(self) -> None:
         """Find out whether there is anything to move."""
-        placed_for_good = self.settings.offload != "none" or self.settings.quantisation is not None
+        quantised = self.settings.quantisation
+        fixed = quantised is not None and not QUANTISATIONS[quantised].moves
+        placed_for_good = self.settings.offload != "none" or fixed
         self._moves = not placed_for_good and resolve_device(self.settings) != "cpu"
 
     def rest(self, pipeline: Any) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ksgen_models.errors import PresetError
-from ksgen_models.hub.checkpoints import check_checkpoint, find_checkpoint
+from ksgen_models.hub.checkpoints import check_checkpoint
 from ksgen_models.hub.kig.adapter import SkillAdapter
 from ksgen_models.hub.kig.editing import EditingImageGenerator, Holding
 from ksgen_models.hub.kig.families import EditorFamily, GeneratorFamily, find_family, with_changes
 from ksgen_models.hub.kig.generator import SkillImageGenerator
 from ksgen_models.hub.loading import load_pipeline, named_errors, pipeline_class, quiet
-from ksgen_models.hub.settings import RunSettings, apply_settings
+from ksgen_models.hub.placing import apply_settings
+from ksgen_models.hub.repositories import find_checkpoint
+from ksgen_models.hub.settings import RunSettings
 
 
 def load_image_generator(

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ksgen_models.errors import InvalidInput, PresetError
-from ksgen_models.hub.checkpoints import check_checkpoint, find_checkpoint
+from ksgen_models.hub.checkpoints import check_checkpoint
 from ksgen_models.hub.loading import load_pipeline
+from ksgen_models.hub.repositories import find_checkpoint
 from ksgen_models.hub.settings import RunSettings
 from ksgen_models.training.hub.backbones import Backbone, backbone_of
 from ksgen_models.training.hub.cache import weights_digest

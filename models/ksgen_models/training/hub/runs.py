@@ -51,11 +51,12 @@ def train_kig(config: TrainConfig) -> Path:
     """
     import torch
 
-    from ksgen_models.hub.checkpoints import check_checkpoint, find_checkpoint
+    from ksgen_models.hub.checkpoints import check_checkpoint
     from ksgen_models.hub.kig.adapter import SkillAdapter
     from ksgen_models.hub.kig.families import GENERATORS
     from ksgen_models.hub.kig.loading import starting_from_a_picture
     from ksgen_models.hub.loading import load_pipeline
+    from ksgen_models.hub.repositories import find_checkpoint
     from ksgen_models.hub.settings import RunSettings
     from ksgen_models.training.hub.kig import KigRecipe
     from ksgen_models.training.hub.kig_module import KigModule, choose_trained
