@@ -10,7 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 from tiny_pipelines import save_tiny
 from training_parts import make_manifest
 
@@ -98,15 +100,39 @@ def test_a_run_from_the_command_line_alone_and_in_parallel(tmp_path: Path) -> No
     again = run("rom", *given, "--out", tmp_path / "alone")
     assert again.returncode == 2
     assert "--resume" in again.stderr
-    launched = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ksgen_launch",
-         "train", "rom", *given, "--out", str(tmp_path / "both")],
-        capture_output=True, text=True, check=False, env={**os.environ, "ACCELERATE_USE_CPU": "true"},
-    )  # fmt: skip
+    launched = launch("multi_gpu", *given, "--out", tmp_path / "both")
     assert launched.returncode == 0, launched.stderr
     assert json.loads((tmp_path / "both" / "run.json").read_text())["processes"] == 2
     assert (tmp_path / "both" / "model" / "pytorch_lora_weights.safetensors").is_file()
     assert len((tmp_path / "both" / "validation.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_sharded_training_stopped_and_resumed_gives_the_weights_of_whole_training(tmp_path: Path) -> None:
+    """FSDP2 by the config that ships, on two processes of the CPU, against a copy of the model on each of two."""
+    data, model = make_manifest(tmp_path / "data"), save_tiny("wan2.2-i2v", tmp_path / "model")
+    given = ("--data", str(data), "--model", str(model), *FAST, "--rank", "0", "--averaging", "0",
+             "--cache", str(tmp_path / "cache"))  # fmt: skip
+    runs = (("multi_gpu", "whole"), ("fsdp", "sharded", "--steps", "1"), ("fsdp", "sharded", "--resume"))
+    for config, out, *more in runs:
+        launched = launch(config, *given, "--out", tmp_path / out, *more)
+        assert launched.returncode == 0, launched.stderr
+    whole, sharded = (
+        load_file(next((tmp_path / out / "model").rglob("*.safetensors"))) for out in ("whole", "sharded")
+    )
+    assert whole.keys() == sharded.keys()
+    for name, weight in whole.items():
+        torch.testing.assert_close(sharded[name], weight, rtol=0, atol=1e-6)
+
+
+def launch(config: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`train rom` on two processes of the CPU, as accelerate starts it with one of the configs that ship."""
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS[0].parent / f"{config}.yaml"),
+        "--num_processes", "2", "-m", "ksgen_launch", "train", "rom", *map(str, arguments),
+    ]  # fmt: skip
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -80,11 +80,12 @@ def _step_of(line: str) -> float:
 
 
 def grid(rows: list[NDArray[np.uint8]], columns: int = 6) -> NDArray[np.uint8]:
-    """Clips (T, H, W, 3) of one size below each other, ``columns`` frames of each, evenly over its time."""
+    """Clips (T, H, W, 3) of one size below each other, ``columns`` frames of each evenly over time, edged in white."""
     lines = []
     for clip in rows:
         chosen = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
-        lines.append(np.concatenate(list(clip[chosen]), axis=1))
+        edged = np.pad(clip[chosen], ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+        lines.append(np.concatenate(list(edged), axis=1))
     return np.concatenate(lines, axis=0)
 
 
