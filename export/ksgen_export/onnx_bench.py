@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ksgen_export.onnx_bench", description=about)
     parser.add_argument("models", nargs="*", help="some of them; all if none is named")
     parser.add_argument("--out", type=Path, help="folder that keeps the exported models")
+    parser.add_argument("--exported", action="store_true", help="take the models that are in --out already")
     parser.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
     parser.add_argument("--threads", type=int, default=1, help="of both on the CPU")
     parser.add_argument("--runs", type=int, default=5, help="timed calls of each")
@@ -150,7 +151,9 @@ def _run(given: argparse.Namespace) -> Iterator[Row]:
     with nullcontext(str(given.out)) if given.out else tempfile.TemporaryDirectory() as folder:
         for name, make in makers.items():
             export = make()
-            path = write_export(export, Path(folder) / f"{name}.onnx")
+            path = Path(folder) / f"{name}.onnx"
+            if not (given.exported and path.is_file()):
+                write_export(export, path)
             yield compare(name, export, path, device=given.device, threads=given.threads, runs=max(1, given.runs))
 
 
