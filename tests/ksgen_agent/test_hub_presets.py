@@ -17,7 +17,8 @@ from ksgen_models.errors import PresetError, WeightsMissing
 from ksgen_models.hub.families import FAMILIES
 from ksgen_models.hub.guidance import free_region
 from ksgen_models.hub.images import IMAGE_MODELS
-from ksgen_models.interfaces import RegionPrediction
+from ksgen_models.interfaces import RegionPrediction, StepRequest
+from ksgen_models.scores import trust
 from ksgen_models.types import Plan
 
 HUB = [name for name, preset in PRESETS.items() if preset.from_hub]
@@ -82,6 +83,21 @@ def test_a_preset_imagines_from_end_to_end(weights: Path, name: str) -> None:
         assert len(models[f"images/{images}"]["fingerprint"]) == 64
     assert (imagination.steps[0].goal == imagination.steps[1].image).all()
     assert (imagination.steps[0].image == frame()).all()
+
+
+def test_of_several_clips_the_most_trusted_is_kept_with_its_scores(weights: Path) -> None:
+    put(weights, "ltx", "sdxl")
+    parts = load_parts(find_preset(QUICK), "cpu", options=options("ltx"))
+    with Agent(QUICK, parts=parts, planner=Dictated()) as agent:
+        step = next(agent.imagine_stream(frame(), "put the red block into the bin", seed=1, candidates=3))
+    region = RegionPrediction(step.region_of_motion.predicted, step.region_of_motion.change)
+    drawn = [
+        parts.video_generator.generate(StepRequest(0, step.description, step.image, step.goal, 1, candidate), region)
+        for candidate in range(3)
+    ]
+    assert [bool((clip == step.clip).all()) for clip in drawn].count(True) == 1
+    assert (drawn[step.provenance["candidate"]] == step.clip).all()
+    assert 0.0 <= trust(step.scores) <= 1.0
 
 
 @pytest.mark.slow
