@@ -98,6 +98,15 @@ def test_a_run_that_stopped_ends_like_one_that_did_not(home: Path, tmp_path: Pat
     assert_same(straight, resumed)
 
 
+def test_a_run_made_longer_follows_the_longer_schedule(home: Path, tmp_path: Path) -> None:
+    """A cosine of two steps has ended at a rate of nothing; one of four steps has not."""
+    for steps in (1, 2):
+        train_rom(config(home, "wan2.2-i2v", tmp_path, steps=2 * steps, schedule="cosine", checkpoint_every=1, keep=4,
+                         resume=steps > 1))  # fmt: skip
+    second, third = (load_file(tmp_path / f"checkpoints/step-00000{n}/trained.safetensors") for n in (2, 3))
+    assert any(not torch.equal(second[name], third[name]) for name in second)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_a_killed_run_ends_like_one_that_was_not(home: Path, tmp_path: Path, kind: str, name: str) -> None:

@@ -101,7 +101,7 @@ class _Trainer:
         self.recipe, self.config, self.accelerator = recipe, config, accelerator
         weights = [weight for weight in recipe.module.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.schedule = get_scheduler(
+        self.schedule: Any = get_scheduler(
             config.schedule, optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps
         )
         self.module, self.optimizer = accelerator.prepare(recipe.module, optimizer)
@@ -111,8 +111,8 @@ class _Trainer:
         kept = (self.schedule, self.counter, *([self.average] if self.average else []))
         accelerator.register_for_checkpointing(*kept)
         self.checkpoints = Checkpoints(accelerator, config.out, config.keep)
-        if config.resume:
-            self.checkpoints.load_newest()
+        if config.resume and self.checkpoints.load_newest():
+            self._follow_schedule()
         if self.average is not None:
             self.average.to(accelerator.device)
 
@@ -150,6 +150,12 @@ class _Trainer:
                     self.recipe.save(folder, state or {})
         self.accelerator.wait_for_everyone()
         return folder
+
+    def _follow_schedule(self) -> None:
+        """The optimiser comes back with the rate that it had, which a run made longer may have fallen to nothing."""
+        rates = zip(self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
+        for group, rate, shape in rates:
+            group["lr"] = rate * shape(self.schedule.last_epoch)
 
     def _step(self, step: int, batches: Iterator[Batch]) -> dict[str, float]:
         sums: dict[str, float] = {}
