@@ -25,6 +25,7 @@ def check(name: str, folder: Path, python: str) -> None:
         verdict = verify_dataset(folder / part, python, episodes)
         assert not verdict.different
         assert verdict.equal
+        assert verify_dataset(folder / part, python, episodes[::-1]).different
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ Items are photos of noise × tasks × seeds, imagined by `ksgen_export.generatio
 from __future__ import annotations
 
 import argparse
-import filecmp
 import json
 import math
 import os
@@ -30,6 +29,7 @@ from ksgen_export.generation.items import Item, photo_items
 from ksgen_export.generation.job import ACCOUNT, DATASET, generate
 from ksgen_export.generation.options import GenerationOptions
 from ksgen_export.generation.parts import ITEMS
+from ksgen_export.generation.trees import differing_files
 
 _TASKS = ("push the square", "push it again", "push it to the edge", "move it aside", "bring it back")
 _SEEDS, _SIDE = 10, 64
@@ -110,8 +110,7 @@ def _compare(
     places = Counter(line["episode"] for line in lines if line["episode"] is not None)
     statuses = Counter(line["status"] for line in lines)
     rows = _episodes_of(killed / DATASET)
-    first, second = _files(whole / DATASET), _files(killed / DATASET)
-    differing = {name for name in first & second if not _equal(whole / DATASET / name, killed / DATASET / name)}
+    differing, files = differing_files(whole / DATASET, killed / DATASET)
     return KillResult(
         items=len(items),
         written=statuses["written"],
@@ -120,8 +119,8 @@ def _compare(
         kills=kills,
         lost=sum(item.slug not in named for item in items) + max(0, len(places) - rows),
         double=sum(count - 1 for count in (named + places).values()) + max(0, rows - len(places)),
-        differing=tuple(sorted(differing | (first ^ second))),
-        files=len(first),
+        differing=differing,
+        files=files,
         seconds=seconds,
     )
 
@@ -130,14 +129,6 @@ def _episodes_of(dataset: Path) -> int:
     from ksgen_export.formats import open_source
 
     return len(open_source(dataset))
-
-
-def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def _equal(first: Path, second: Path) -> bool:
-    return filecmp.cmp(first, second, shallow=False)
 
 
 def _items(photos: Path, episodes: int) -> tuple[Item, ...]:

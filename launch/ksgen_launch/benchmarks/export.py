@@ -66,7 +66,7 @@ def measure(scale: Scale, lerobot: Path | None = None) -> Part:
     if lerobot:
         runs = [against_lerobot.compare(_COMPARED, lerobot).ratio for _ in range(scale.rounds)]
         words = "lerobot's own writer over ours, the same columns, frames and encoder"
-        ratios.append(ratio("export/lerobot", words, PEER, runs, better=MORE, bar=1.0))
+        ratios.append(ratio("export/lerobot", words, PEER, runs, better=MORE, bar=1.5))
     frames = sum(map(len, compared))
     figures = {"frames a second": frames / statistics.median(turns["writer"])}
     height, width = compared[0].frames.shape[1:3]
