@@ -107,7 +107,7 @@ class ReportBuilder:
 
 def _example(row: Row) -> Example:
     picture = "data:image/webp;base64," + base64.b64encode(row.picture).decode()
-    figures = [f"{name} {getattr(row, name):.3g}" for name in _FIGURES if getattr(row, name) == getattr(row, name)]
+    figures = [f"{name} {getattr(row, name):.3f}" for name in _FIGURES if getattr(row, name) == getattr(row, name)]
     if row.hand == row.hand:
         figures.append(f"hand in {100 * row.hand:.0f} % of frames")
     said = f"{row.description} · " if row.description else ""

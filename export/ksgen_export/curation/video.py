@@ -124,7 +124,7 @@ def _write(decided: _Decided, blank: Row, video: Video, out: Path, thresholds: T
             fps=thresholds.fps,
             status=REJECTED if part.reasons else KEPT,
             reasons=part.reasons,
-            picture=strip(frames),
+            picture=strip(stretch.frames[_shown(part, len(stretch.frames))]),
             **{name: _summary(name, values[part.start : part.stop]) for name, values in figures.items()},
         )
         if not part.reasons:
@@ -138,6 +138,12 @@ def _write(decided: _Decided, blank: Row, video: Video, out: Path, thresholds: T
             row = replace(row, clip=clip, hashes=frame_hashes(frames).tobytes())
         rows.append(row)
     return rows
+
+
+def _shown(part: Part, length: int) -> slice:
+    """What to show of a part; of one that is shorter than the strip, what is around it too: a cut is seen beside it."""
+    start = max(0, min(part.start, (part.start + part.stop - _STRIP) // 2))
+    return slice(start, min(length, max(part.stop, start + _STRIP)))
 
 
 def strip(frames: NDArray[np.uint8]) -> bytes:
