@@ -7,9 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from generation_parts import tree
 from small_datasets import make_imagination
 
-from ksgen_export.formats import open_source
+from ksgen_export.formats import FORMATS, open_source, open_writer
 from ksgen_launch.main import main
 
 
@@ -33,6 +34,15 @@ def test_imaginations_are_exported_and_a_damaged_one_is_named(imaginations: Path
     assert "episode 0: DatasetError" in capsys.readouterr().err
     assert (len(open_source(tmp_path / "good")), len(open_source(tmp_path / "partly"))) == (2, 1)
     assert run("export", imaginations, "--format", "zarr", "--out", tmp_path / "none") == 2
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_stopped_export_goes_on_without_doubles(name: str, imaginations: Path, tmp_path: Path) -> None:
+    stopped = open_writer(name, tmp_path / "stopped")
+    stopped.add(open_source(imaginations)[0])  # and was never closed
+    for folder in ("stopped", "whole"):
+        assert run("export", imaginations, "--format", name, "--out", tmp_path / folder, "--resume") == 0
+    assert tree(tmp_path / "stopped") == tree(tmp_path / "whole")
 
 
 def test_a_contact_sheet_shows_every_key_step(imaginations: Path, tmp_path: Path) -> None:
