@@ -60,13 +60,13 @@ def _view_episode(index: int, episode: Episode) -> dict[str, Any]:
 def _view_key_step(episode: Episode, step: EpisodeKeyStep) -> dict[str, Any]:
     # Without the first frame: it is the key-step image in a clip.
     places = np.unique(np.linspace(0, step.stop - step.start - 1, _FRAMES + 1).astype(int)[1:])
-    found = int(step.hands.valid.any(axis=1).sum())
+    found, count = int(step.hands.valid.any(axis=1).sum()), step.stop - step.start
     return {
         "description": step.description,
         "image": _picture(step.image),
         "frames": [_picture(_drawn(episode, step, int(place))) for place in places],
         "goal": _picture(step.goal),
-        "hands": f"hands in {found} of {step.stop - step.start} frames",
+        "hands": f"hands in {found} of {count} frames" if episode.robot is None else f"{count} frames of a robot",
         "scores": [
             (spec.label, f"{step.scores[spec.name]:.1f} {spec.unit}" if spec.unit else f"{step.scores[spec.name]:.2f}")
             for spec in SCORES

@@ -28,7 +28,9 @@ class Library:
 
 LIBRARIES: Mapping[str, Library] = {
     "lerobot": Library("lerobot", ("lerobot==0.4.4", "lerobot-doctor==0.2.0")),
-    "lerobot-dataset": Library("lerobot", ("lerobot-dataset==0.4.4", "torch", "torchvision", "lerobot-doctor==0.2.0")),
+    "lerobot-dataset": Library(
+        "lerobot", ("lerobot-dataset==0.4.4", "torch", "torchvision<0.26", "lerobot-doctor==0.2.0")
+    ),
     "robomimic": Library("robomimic", ("robomimic==0.3.0",)),
     "minari": Library("minari", ("minari[hdf5]==0.5.4", "pillow")),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from curation_parts import write_panned
-from generation_parts import HERE, Squares, drawn_options, tree, write_photos
+from generation_parts import HERE, Squares, drawn_options, shown, tree, write_photos
 
 from ksgen_export.conversion import demonstration_of_episode
 from ksgen_export.curation.job import curate
@@ -22,7 +22,7 @@ from ksgen_export.generation.items import photo_items, scene_items
 from ksgen_export.generation.job import generate
 from ksgen_export.generation.options import GenerationOptions
 from ksgen_export.jobs import ENGINES, run_tasks
-from ksgen_models.assets import HAND_LANDMARKER, is_present
+from ksgen_models.assets import HAND_LANDMARKER, SENTENCE_ENCODER, is_present
 from ksgen_models.errors import DatasetError, InvalidInput
 
 pytestmark = pytest.mark.slow
@@ -179,6 +179,37 @@ def test_imagined_key_steps_become_the_robot_s_episode(tmp_path: Path) -> None:
     assert episode.robot is not None
     assert np.ptp(episode.robot.states[:, :3], axis=0).max() > 0.05
     assert len(episode.key_steps) == 2
+
+
+@pytest.mark.skipif(
+    not is_present(SENTENCE_ENCODER), reason="the sentence encoder is not here; run: ksgen-agent assets"
+)
+def test_a_policy_s_episode_tells_the_imagined_key_steps_that_it_was_given(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from ksgen_envs.learners.chunk_policy import ChunkPolicy, PolicySpec
+    from ksgen_envs.learners.inputs import InputSpec
+    from ksgen_envs.learners.runs import save_cloned
+
+    torch.manual_seed(0)
+    save_cloned(
+        tmp_path / "run", ChunkPolicy(PolicySpec(InputSpec("subgoal"), 20, width=16, layers=1, heads=2)), (LAMP,)
+    )
+    options = GenerationOptions(
+        episodes="policy",
+        policy=str(tmp_path / "run"),
+        subgoals="imagined",
+        imaginer=f"{HERE}:shown",
+        imaginer_options={"env_id": LAMP, "scene": 0, "size": 256},
+        keep_failures=True,
+    )
+    items = scene_items((LAMP,), range(1), range(1))
+    summary = generate(tmp_path / "out", items, options, workers=1, progress=False)
+    assert summary.written == 1, summary
+    (episode,) = open_source(summary.dataset)
+    first = shown(LAMP, 0, 256).imagine(episode.frames[0], "").steps[0]
+    assert episode.key_steps[0].description == first.description
+    np.testing.assert_array_equal(episode.key_steps[0].goal, first.goal)
+    assert episode.robot is not None
 
 
 def test_a_policy_s_failure_is_rejected_with_where_it_got_stuck(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ def agreed(steps: Sequence[KeyStep]) -> KeyStep:
     Args:
         steps: imaginations of the same key step from the same picture, at least one.
     """
+    if len(steps) == 1:
+        return steps[0]
     if len({step.image.tobytes() for step in steps}) > 1:
         return max(steps, key=lambda step: trust(step.scores))
     changes = np.stack([_changed(step) for step in steps])

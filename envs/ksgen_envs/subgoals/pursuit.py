@@ -15,6 +15,7 @@ from ksgen_envs.subgoals.imagining import Ticket
 from ksgen_envs.subgoals.layout import VALID, Arrays, SubgoalLayout
 from ksgen_envs.subgoals.verify import StepVerifier, StepView
 from ksgen_models.errors import InvalidInput, SubgoalTimeout
+from ksgen_models.types import KeyStep
 
 log = logging.getLogger("ksgen_envs.subgoals")
 
@@ -156,6 +157,12 @@ class Pursuit:
             self._ticket.cancel()
             self._ticket = None
 
+    @property
+    def key_step(self) -> KeyStep | None:
+        """The current one as it was imagined; when all are done the last; None where there is no plan."""
+        steps = self._plan.steps if self._plan is not None else ()
+        return steps[min(self._index, len(steps) - 1)] if steps else None
+
     def arrays(self) -> Arrays:
         """The current subgoal, new arrays every time; zeros and `VALID` 0 where there is none."""
         chosen = self._arrays[min(self._index, len(self._arrays) - 1)] if self._arrays else self._nothing
@@ -167,8 +174,9 @@ class Pursuit:
         """What ``info["subgoal"]`` says, see `SubgoalWrapper`."""
         steps = self._plan.steps if self._plan is not None else ()
         done = min(self._index, len(steps))
+        current = self.key_step
         return {
-            "text": steps[min(done, len(steps) - 1)].description if steps else "",
+            "text": current.description if current is not None else "",
             "valid": bool(steps),
             "steps_done": done,
             "total": len(steps),

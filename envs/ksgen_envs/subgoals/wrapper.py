@@ -20,6 +20,7 @@ from ksgen_envs.subgoals.pursuit import Fallback, Pursuit, Rules
 from ksgen_envs.subgoals.sources import Task, check_camera_frame, find_source, find_task
 from ksgen_envs.subgoals.verify import StepVerifier
 from ksgen_models.errors import InvalidInput
+from ksgen_models.types import KeyStep
 
 
 class SubgoalWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -141,6 +142,11 @@ class SubgoalWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             self._imagine_anew(picture, info)
         observation, info = self._outcome(observation, info, picture)
         return observation, reward, terminated, truncated, info
+
+    @property
+    def key_step(self) -> KeyStep | None:
+        """The key step on offer, with all that was imagined of it; None where there is none."""
+        return self._pursuit.key_step
 
     def reimagine(self) -> None:
         """Imagine a new plan in the background from the present frame, whatever the rules say.

@@ -42,7 +42,8 @@ def read_lerobot(folder: Path, out: Path) -> dict[str, Any]:
     episodes, lengths, tasks, unlike = [], [], [], 0
     for place, rows in enumerate(_episodes(dataset)):
         values = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in features}
-        values["subtask"] = np.array([row["subtask"] for row in rows], str)
+        if "subtask" in rows[0]:  # lerobot-dataset does not look it up
+            values["subtask"] = np.array([row["subtask"] for row in rows], str)
         frames = np.stack([_picture(row[camera]) for row in rows])
         start = int(rows[0]["index"])
         for other in opened[1:]:

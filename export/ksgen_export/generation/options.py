@@ -37,8 +37,8 @@ class GenerationOptions:
             episode with a key step below is rejected.
         keep_failures: keep a robot's rollout although the task was not done.
         allow_out_of_domain: imagine from frames of a kind that the models do not know.
-        candidates: of each key step, of which the one to be trusted most is kept: clips of ``imagined`` episodes, whole
-            imaginations for ``retargeted`` ones.
+        candidates: of each key step: clips of ``imagined`` episodes, of which the one to be trusted most is kept, or
+            imaginations for ``retargeted`` ones, which are done as they agree.
         least_trust: in [0, 1]; a key step whose best candidate is trusted less ends its item at once, which costs less
             than ``least_scores``, and rejects it.
         policy: folder of the policy (`ksgen-agent learn`).

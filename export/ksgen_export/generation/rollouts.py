@@ -24,6 +24,7 @@ from ksgen_envs.executors.imagined import imagine_next
 from ksgen_envs.goal_env.environment import CONTROL_HZ, WorkbenchEnv
 from ksgen_envs.learners.evaluation import Policy
 from ksgen_envs.robot.gripper import STATE_SIZE
+from ksgen_envs.subgoals.wrapper import SubgoalWrapper
 from ksgen_export.conversion import episode_of_rollout, no_hands
 from ksgen_export.episode import RobotTrack
 from ksgen_export.generation.items import Item
@@ -39,6 +40,7 @@ STATE_NAMES: tuple[str, ...] = (
 """Of `ksgen_envs.robot.gripper.Gripper.state`: metres, radians, seconds."""
 ACTION_NAMES: tuple[str, ...] = ("dx", "dy", "dz", "dyaw", "grip")
 """Of `WorkbenchEnv`: each in [-1, 1]."""
+_NEVER = object()
 
 
 @contextmanager
@@ -141,16 +143,21 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Attributes:
         pursued: index of the key step that the next action belongs to; None: what the environment says.
+        offered: the key steps that a `SubgoalWrapper` inside gave, in the order in which they were pursued; one that
+            is gone back to stands there twice.
     """
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
         self.pursued: int | None = None
+        self.offered: list[KeyStep] = []
+        self._subgoals = _wrapper_in(env)
+        self._given: KeyStep | object | None = _NEVER
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment and forget."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self.pursued = None
+        self.pursued, self.offered, self._given = None, [], _NEVER
         self._frames, self._states, self._actions = [self._picture()], [_state(observation)], []
         self._rewards, self._success, self._order = [], [], []
         self._due = int(info["key_step"])
@@ -159,6 +166,8 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step the environment and keep what was seen and done."""
+        if self._subgoals is not None:
+            self._note(self._subgoals.key_step)
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._actions.append(np.asarray(action, np.float32))
         self._rewards.append(float(reward))
@@ -169,6 +178,15 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._frames.append(self._picture())
         self._states.append(_state(observation))
         return observation, reward, terminated, truncated, info
+
+    def _note(self, given: KeyStep | None) -> None:
+        """What the next action pursues: while nothing is imagined yet, or nothing could be, a step that says so."""
+        if self._given is not given:
+            self._given = given
+            frame = self._frames[-1]
+            nothing = _plain_step(len(self.offered), "no subgoal", frame, frame, {"subgoal": "none"})
+            self.offered.append(given or nothing)
+        self.pursued = len(self.offered) - 1
 
     def true_key_steps(self, provenance: dict[str, Any]) -> list[KeyStep]:
         """The instruction's key steps, with the robot's own frames before and after each."""
@@ -217,7 +235,15 @@ def _drive(env: Recorder, policy: Policy, item: Item, told: dict[str, Any]) -> M
         observation, _, terminated, truncated, info = env.step(policy.act(observation))
         over = terminated or truncated
     problem = "" if info["is_success"] else f"the task was not done: stuck at {info['description']!r}"
-    return env.made(env.true_key_steps({**told, "seed": item.scene}), item, told, problem)
+    return env.made(env.offered or env.true_key_steps({**told, "seed": item.scene}), item, told, problem)
+
+
+def _wrapper_in(env: Env) -> SubgoalWrapper | None:
+    while not isinstance(env, SubgoalWrapper):
+        if not isinstance(env, gymnasium.Wrapper):
+            return None
+        env = env.env
+    return env
 
 
 @contextmanager
