@@ -3,6 +3,7 @@
 ==============  =====================================================================================================
 `throughput`    1 MB subgoals a second, next to bare pyzmq sockets that move the same bytes
 `latency`       what a small request takes, next to an echo; what a slow job does to others
+`together`      real imaginations, several at a time in one worker
 `crowd`         32 clients, next to a blocking and a websocket server (`baselines`); a thousand clients at once
 `chaos`         jobs while workers and servers are killed
 `hostile`       broken messages, beside an honest client; wrong, revoked and missing keys

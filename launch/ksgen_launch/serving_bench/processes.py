@@ -57,18 +57,23 @@ class Running:
 
 
 @contextmanager
-def subgoal_server(store: Path, *options: str, bind: str = ANYWHERE) -> Iterator[Running]:
-    """``ksgen-agent serve`` as a user starts it, with the fake imaginer.
+def subgoal_server(
+    store: Path, *options: str, bind: str = ANYWHERE, imaginer: str | None = FACTORY
+) -> Iterator[Running]:
+    """``ksgen-agent serve`` as a user starts it.
 
     Args:
         store: its folder; what it logs goes to ``<store>.log``.
         options: more words of the command line.
         bind: where it listens.
+        imaginer: the fake one unless told otherwise; None for the server's own choice, a preset.
 
     Raises:
         ServerLost: it did not start.
     """
-    words = [sys.executable, "-m", "ksgen_launch", "serve", "--imaginer", FACTORY, "--store", str(store)]
+    words = [sys.executable, "-m", "ksgen_launch", "serve", "--store", str(store)]
+    if imaginer:
+        words += ["--imaginer", imaginer]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     with open(f"{store}.log", "ab") as log:
         process = subprocess.Popen(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ksgen_launch.serving_bench import chaos, crowd, hostile, latency, soak, throughput
+from ksgen_launch.serving_bench import chaos, crowd, hostile, latency, soak, throughput, together
 
-PARTS = ("throughput", "latency", "compare", "slow", "crowd", "chaos", "fuzz", "keys", "soak")
+PARTS = ("throughput", "latency", "compare", "slow", "together", "crowd", "chaos", "fuzz", "keys", "soak")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Scale:
     pings: int = 10_000
     small_jobs: int = 200
     slow_seconds: float = 10.0
+    together_rounds: int = 2
     compare_requests: int = 2000
     clients: int = 1000
     jobs: int = 10_000
@@ -48,7 +49,7 @@ class Scale:
     soak_minutes: float = 60.0
 
 
-QUICK = Scale(3, 40, 500, 40, 3.0, 160, 100, 300, 1, 5000, 0.5)
+QUICK = Scale(3, 40, 500, 40, 3.0, 1, 160, 100, 300, 1, 5000, 0.5)
 
 
 def measure(folder: Path, scale: Scale, parts: tuple[str, ...] = PARTS) -> Iterator[Row]:
@@ -64,6 +65,7 @@ def measure(folder: Path, scale: Scale, parts: tuple[str, ...] = PARTS) -> Itera
         "latency": lambda: _latency(latency.measure(folder, requests=scale.pings)),
         "compare": lambda: _compare(crowd.compare(folder, rounds=scale.rounds, requests=scale.compare_requests)),
         "slow": lambda: _slow(latency.measure_slow_job(folder, requests=scale.small_jobs, seconds=scale.slow_seconds)),
+        "together": lambda: _together(together.measure(folder, rounds=scale.together_rounds)),
         "crowd": lambda: _crowd(crowd.gather(folder, clients=scale.clients)),
         "chaos": lambda: _chaos(chaos.measure(folder, jobs=scale.jobs, restarts=scale.restarts)),
         "fuzz": lambda: _fuzz(hostile.measure(folder, messages=scale.messages)),
@@ -110,6 +112,12 @@ def _slow(found: dict[str, Any]) -> list[Row]:
         reached = name != "server" or times["ratio"] <= 1.25
         rows.append(Row(f"others' p50 beside a slow job: {name}", measured, bar, reached, times))
     return rows
+
+
+def _together(found: dict[str, Any]) -> list[Row]:
+    words = f"{found['one']:.2f} → {found['four']:.2f} jobs a minute, {'same bits' if found['equal'] else 'OTHER BITS'}"
+    measured = f"{found['ratio']:.2f} ({words})"
+    return [Row("4 real jobs in a worker at once, over one by one", measured, "same bits", found["equal"], found)]
 
 
 def _crowd(found: dict[str, Any]) -> list[Row]:
