@@ -18,6 +18,8 @@ from ksgen_launch.serving_bench.processes import run_client, server_of, subgoal_
 
 _FRAME = np.full((32, 32, 3), 128, np.uint8)
 _ROUNDS = 5
+_TURNS = 10  # alone and beside a slow job
+_UNDER_WAY = 0.05  # seconds after which a slow job is; on a server that it blocks, the others are measured from then on
 
 
 def measure(folder: Path, *, requests: int) -> dict[str, float]:
@@ -49,7 +51,7 @@ def measure_slow_job(folder: Path, *, requests: int, seconds: float) -> dict[str
         requests: small jobs of each kind, for the server; the others get a few.
         seconds: of all slow jobs together.
     """
-    task, slow = describe(1, SMALL), describe(1, SMALL, seconds / _ROUNDS)
+    task, slow = describe(1, SMALL), describe(1, SMALL, seconds / _TURNS)
     results: dict[str, Any] = {}
     with subgoal_server(folder / "slow", "--workers", "2") as server:
         run_client(drive_ready, server.address, 2)
@@ -113,26 +115,26 @@ def drive_beside_slow(kind: str, address: str, task: str, slow: str, requests: i
     """Small jobs one after the other, alone and then beside a slow one, in turn.
 
     Returns:
-        Milliseconds ``alone_50``, ``alone_99``, ``beside_50``, ``beside_99`` of all; ``ratio``, the median over the
-        turns of the ratio of their medians.
+        Milliseconds ``alone_10``, ``alone_50``, ``alone_99``, and ``beside_…``, percentiles of all; ``ratio``, the
+        median over the turns of the ratio of their medians.
     """
     turns: list[tuple[list[float], list[float]]] = []
     with contextlib.ExitStack() as stack:
         ask, ask_slow = connect(kind, address, stack), connect(kind, address, stack)
-        for _ in range(3):
-            ask(_FRAME, task)
-        for _ in range(_ROUNDS):
-            alone = [_timed(ask, task) for _ in range(requests // _ROUNDS)]
+        for turn in range(1 + _TURNS):  # the first is for every worker to have done something before
+            alone = [_timed(ask, task) for _ in range(requests // _TURNS)]
             thread = threading.Thread(target=ask_slow, args=(_FRAME, slow))
             thread.start()
-            time.sleep(0.2)  # it is under way; on a server that it blocks, the others are measured from then on
-            turns.append((alone, [_timed(ask, task) for _ in alone if thread.is_alive()]))
+            time.sleep(_UNDER_WAY)
+            beside = [_timed(ask, task) for _ in alone if thread.is_alive()]
             thread.join()
+            if turn and beside:
+                turns.append((alone, beside))
     ratios = [_percentile(beside, 50) / _percentile(alone, 50) for alone, beside in turns]
     found = {"ratio": statistics.median(ratios)}
     for name, times in zip(("alone", "beside"), zip(*turns, strict=True), strict=True):
         together = list(chain.from_iterable(times))
-        found |= {f"{name}_{part}": _percentile(together, part) for part in (50, 99)}
+        found |= {f"{name}_{part}": _percentile(together, part) for part in (10, 50, 99)}
     return found
 
 

@@ -38,7 +38,7 @@ class Scale:
     rounds: int = 7
     requests: int = 250
     pings: int = 10_000
-    small_jobs: int = 200
+    small_jobs: int = 1000
     slow_seconds: float = 10.0
     together_rounds: int = 2
     compare_requests: int = 2000
