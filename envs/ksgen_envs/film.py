@@ -1,7 +1,9 @@
 """A short film of a task: what the camera saw, how a hand does it (imagined or demonstrated), the robot doing it.
 
 ``python -m ksgen_envs.film --task KSGen/StackBlocks-v0 --scene 1000000 --out film.gif`` films a true demonstration and
-the robot that follows it; ``--imagined`` films what an agent imagines from the robot's camera. Below the pictures
+the robot that follows it; ``--imagined`` films what an agent imagines from the robot's camera, each key step anew
+before it is done; ``--imagination DIR`` what was imagined of the scene's first frame and saved, all of it done without
+imagining anew. Below the pictures
 stands the key step's sentence, and when the robot has driven home, whether the simulator takes the step as done.
 """
 
@@ -11,6 +13,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,7 @@ from ksgen_envs.executors.execution import Execution, KeyStepExecutor
 from ksgen_envs.executors.retarget_success import CANDIDATES, source_of
 from ksgen_envs.goal_env.environment import CONTROL_HZ, WorkbenchEnv
 from ksgen_envs.tasks import TASKS
+from ksgen_envs.workbench import Workbench
 from ksgen_models.errors import InvalidInput
 from ksgen_models.types import KeyStep
 
@@ -171,12 +175,25 @@ def _sheet(
     return sheet
 
 
+def _of_saved(env: WorkbenchEnv, scene: int, folder: Path) -> tuple[KeyStep, ...]:
+    # Key steps that were imagined from the scene's first frame; the environment is to do the same instruction.
+    from ksgen_agent import Imagination
+
+    saved = Imagination.load(folder)
+    said = [instruction.task.lower() for instruction in Workbench(env.env_id, scene).instructions()]
+    if saved.task.lower() not in said:
+        raise InvalidInput(f"{folder} imagines {saved.task!r}; scene {scene} of {env.env_id} knows {'; '.join(said)}")
+    env.reset(options={"scene_seed": scene, "instruction": said.index(saved.task.lower())})
+    return saved.steps
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Film one task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default=TASKS[0])
     parser.add_argument("--scene", type=int, default=1_000_000, help="scene seed")
     parser.add_argument("--imagined", action="store_true", help="let an agent imagine the key steps")
+    parser.add_argument("--imagination", type=Path, help="folder of an imagination that was saved")
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="imaginations to choose the best from")
     parser.add_argument("--side", type=int, default=256, help="pixels of each of the three pictures")
     parser.add_argument("--every", type=int, default=EVERY, help="actions from one picture to the next")
@@ -186,9 +203,13 @@ def main(arguments: list[str] | None = None) -> None:
     env = WorkbenchEnv(asked.task, continuing=True)
     try:
         env.reset(options={"scene_seed": asked.scene})
-        with source_of(asked.imagined, asked.candidates) as source:
-            hand = "imagined" if asked.imagined else "demonstrated"
-            filmed = film(env, source.whole(env), every=asked.every, side=asked.side, hand=hand)
+        form: dict[str, Any] = {"every": asked.every, "side": asked.side}
+        if asked.imagination:
+            filmed = film(env, _of_saved(env, asked.scene, asked.imagination), hand="imagined", **form)
+        else:
+            with source_of(asked.imagined, asked.candidates) as source:
+                hand = "imagined" if asked.imagined else "demonstrated"
+                filmed = film(env, source.whole(env), hand=hand, **form)
         write_film(asked.out, filmed.frames, quality=asked.quality)
         seconds, speed = len(filmed.frames) / FPS, FPS * asked.every / CONTROL_HZ
         print(f"{asked.out}: {seconds:.0f} s, {speed:.1f} times as fast as the robot")

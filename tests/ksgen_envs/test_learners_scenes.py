@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from learner_parts import LetterEncoder
 
-from ksgen_envs.learners import comparison, demonstrations, evaluation, inputs, runs
+from ksgen_envs.goal_env.environment import WorkbenchEnv
+from ksgen_envs.learners import comparison, demonstrations, evaluation, inputs, pointing, runs
 from ksgen_envs.learners import condition as c
 from ksgen_envs.learners.acting import ChunkActor
 from ksgen_envs.learners.chunk_policy import ChunkPolicy, PolicySpec
@@ -69,6 +72,29 @@ def test_instructions_that_decide_have_several_steps():
         chosen = Workbench(STACK, seed, image_size=64).instructions()[index]
         assert chosen.explicit
         assert len(chosen.steps) > 1
+
+
+def test_true_hands_point_at_what_moves_and_where_it_goes():
+    scene = 1_000_001
+    instruction = comparison.explicit_instruction(STACK, scene)
+    assert instruction is not None
+    env = WorkbenchEnv(STACK)
+    try:
+        env.reset(options={"scene_seed": scene, "instruction": instruction})
+        imaginer = DemonstrationImaginer(env, LetterEncoder(), pictures=False)
+        imagined = imaginer.imagine(env.picture(), env.instruction.task)
+        found = list(pointing.point(env, instruction, imagined))
+        assert len(found) == len(env.instruction.steps)
+        for one in found:
+            assert one.hand
+            assert max(one.off) < 0.02
+            assert one.right == (True, True)
+        assert f"{len(found)} of {len(found)}" in pointing.table(found)
+        unseen = dataclasses.replace(imagined.steps[0].hands, valid=np.zeros_like(imagined.steps[0].hands.valid))
+        blind = dataclasses.replace(imagined, steps=(dataclasses.replace(imagined.steps[0], hands=unseen),))
+        assert [one.hand for one in pointing.point(env, instruction, blind)] == [False]
+    finally:
+        env.close()
 
 
 def test_the_experts_episode_is_kept_and_comes_back(tmp_path):

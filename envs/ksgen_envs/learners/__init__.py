@@ -12,5 +12,6 @@
 ``evaluation``       success with Wilson's intervals, and films
 ``runs``             folders of trained policies
 ``comparison``       the same policy given no, imagined and true subgoals
+``pointing``         how well the hands of subgoals point, without a policy
 ===================  ===============================================================================
 """
