@@ -1,13 +1,14 @@
-"""Writes episodes with the lerobot library's own writer and prints the seconds, for `ksgen_export.lerobot.bench`.
+"""Writes episodes with the lerobot library's own writer, for `ksgen_export.lerobot.bench`.
 
-It runs in an environment of its own and imports nothing of KSGen-Agent: ``python writer.py FOLDER`` with what
-the bench left in the folder.
+It runs in an environment of its own and imports nothing of KSGen-Agent: ``python writer.py FOLDER`` with what the bench
+left in the folder. It prints seconds and processor seconds.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ if __name__ == "__main__":
     for path in sorted(folder.glob("episode-*.npz")):
         with np.load(path) as archive:
             episodes.append({name: archive[name] for name in archive.files})
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), sum(os.times()[:4])
     dataset = library.LeRobotDataset.create(
         "local/bench", fps=told["fps"], features=features, root=folder / "theirs", use_videos=True, vcodec="h264"
     )
@@ -41,4 +42,4 @@ if __name__ == "__main__":
             dataset.add_frame(frame)
         dataset.save_episode()
     dataset.finalize()
-    print(time.perf_counter() - began)
+    print(time.perf_counter() - began, sum(os.times()[:4]) - worked)

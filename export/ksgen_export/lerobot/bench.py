@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -39,6 +40,7 @@ class Comparison:
         episodes, frames: how many.
         size: width and height of the pictures, pixels.
         ours, theirs: seconds.
+        ours_worked, theirs_worked: processor seconds, of all threads: the ratio that a busy machine leaves as it is.
     """
 
     episodes: int
@@ -46,6 +48,8 @@ class Comparison:
     size: tuple[int, int]
     ours: float
     theirs: float
+    ours_worked: float
+    theirs_worked: float
 
     @property
     def ratio(self) -> float:
@@ -77,21 +81,23 @@ def compare(number: int, python: Path) -> Comparison:
         features = layout.make_features(episodes[0].schema)
         kept = {name: ft for name, ft in features.items() if name not in (*layout.COUNTERS, "subtask_index")}
         (folder / "features.json").write_text(json.dumps({"features": kept, "fps": layout.whole(episodes[0].fps)}))
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), sum(os.times()[:4])
         with LeRobotWriter(folder / "ours", video=_SAME) as writer:
             for episode in episodes:
                 writer.add(episode)
-        ours = time.perf_counter() - began
-        theirs = _their_seconds(python, folder)
+        ours, ours_worked = time.perf_counter() - began, sum(os.times()[:4]) - worked
+        theirs, theirs_worked = _their_seconds(python, folder)
     height, width = episodes[0].frames.shape[1:3]
-    return Comparison(len(episodes), sum(map(len, episodes)), (width, height), ours, theirs)
+    frames = sum(map(len, episodes))
+    return Comparison(len(episodes), frames, (width, height), ours, theirs, ours_worked, theirs_worked)
 
 
-def _their_seconds(python: Path, folder: Path) -> float:
+def _their_seconds(python: Path, folder: Path) -> tuple[float, float]:
     script = Path(__file__).parents[1] / "foreign/writer.py"
     try:
         result = subprocess.run([python, script, folder], capture_output=True, text=True, check=True)
-        return float(result.stdout.split()[-1])
+        seconds, worked = map(float, result.stdout.split()[-2:])
+        return seconds, worked
     except subprocess.CalledProcessError as exc:
         last = exc.stderr.strip().splitlines()[-1:]
         raise DatasetError(f"{python} cannot write with lerobot ({' '.join(last)}); name one that holds it") from exc
@@ -109,7 +115,11 @@ def main(arguments: list[str] | None = None) -> None:
     ours, theirs, frames = done.ours, done.theirs, done.frames
     print(f"{done.episodes} episodes, {frames} frames of {done.size[0]}×{done.size[1]}")
     print(f"KSGen-Agent {ours:.1f} s ({frames / ours:.1f} frames/s), lerobot {theirs:.1f} s ({frames / theirs:.1f})")
-    print(f"{done.ratio:.2f} times as fast")
+    work = done.theirs_worked / done.ours_worked
+    print(
+        f"{done.ratio:.2f} times as fast; processor time {done.ours_worked:.1f} s and {done.theirs_worked:.1f} s, "
+        f"{work:.2f} times"
+    )
 
 
 if __name__ == "__main__":

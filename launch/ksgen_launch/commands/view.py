@@ -34,9 +34,10 @@ def view(
     if html is not None:
         from ksgen_export.contact_sheet import write_contact_sheet
 
-        typer.echo(
-            f"written: {write_contact_sheet(wanted(), html, f'{dataset.resolve().name}, {len(source)} episodes')}"
-        )
+        place = dataset.resolve()
+        name = place.name if place.name != "dataset" else f"{place.parent.name}/dataset"  # of a generation job
+        count = "1 episode" if len(source) == 1 else f"{len(source)} episodes"
+        typer.echo(f"written: {write_contact_sheet(wanted(), html, f'{name}, {count}')}")
     if save is not None or html is None:
         from ksgen_export.view import view_episodes
 
