@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ksgen_models.scores import MOTION_LEVEL, trust
 from ksgen_models.types import HandTrack, KeyStep
 
-_ALIKE = 0.6  # of the best agreement: less is another way to understand the step
+_ALIKE = 0.6  # intersection over union with the one that is most like all: less is another place, or another thing
 
 
 def agreed(steps: Sequence[KeyStep]) -> KeyStep:
-    """The most trusted of those that agree, with medians of theirs: the goal image, pixel by pixel, and the hands.
+    """The most trusted of those that change the same, with medians of theirs: the goal image, and the hands.
 
     Args:
         steps: imaginations of the same key step from the same picture, at least one.
@@ -30,8 +30,9 @@ def agreed(steps: Sequence[KeyStep]) -> KeyStep:
     if len({step.image.tobytes() for step in steps}) > 1:
         return max(steps, key=lambda step: trust(step.scores))
     changes = np.stack([_changed(step) for step in steps])
-    likeness = np.array([_likeness(change, changes) for change in changes])
-    kept = [step for step, like in zip(steps, likeness, strict=True) if like >= _ALIKE * likeness.max()]
+    likeness = np.stack([_likeness(change, changes) for change in changes])
+    middle = likeness[int(likeness.mean(axis=1).argmax())]
+    kept = [step for step, like in zip(steps, middle, strict=True) if like >= _ALIKE]
     best = max(kept, key=lambda step: trust(step.scores))
     goal = np.median([step.goal for step in kept], axis=0).round().astype(np.uint8)
     return replace(best, goal=goal, hands=_middle_hands([step.hands for step in kept]))
@@ -41,10 +42,10 @@ def _changed(step: KeyStep) -> NDArray[np.bool_]:
     return np.abs(step.goal.astype(np.int16) - step.image).max(axis=-1) > MOTION_LEVEL
 
 
-def _likeness(change: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
-    # Mean intersection over union with all of them.
+def _likeness(change: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.float64]:
+    # Intersection over union with each of them; 1 of two that change nothing.
     both, either = (change & others).sum(axis=(1, 2)), (change | others).sum(axis=(1, 2))
-    return float((both / np.maximum(either, 1)).mean())
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
 def _middle_hands(tracks: Sequence[HandTrack]) -> HandTrack:

@@ -44,6 +44,7 @@ _ABOVE, _ROOM = 0.07, 0.008  # metres above a place from which it is reached dow
 _WRIST = MAX_YAW - 0.1  # radians
 _OPENING = 8  # actions
 _OVERTURN = 0.5  # radians: fingers slip while they come to hold, and what turns has a stop
+_IN_THE_WAY = 0.04  # metres above where it was read: not what a thing is to stand on, perhaps, but something before it
 _SEARCHES, _FITS = 4, 0.006  # searches for where a thing fits, and metres above the floor at which it does
 
 
@@ -165,7 +166,9 @@ class KeyStepExecutor:
         reading = replace(reading, release=reading.release + np.array([0.0, 0.0, lower]))
         state = self.follow(path.part(lifted, down + 1), state)
         way = path.positions[down - 1 : down + 1]
-        if reading.rest == "fitted" and state.position[2] > way[1, 2] + _SLIGHT:
+        fitted = reading.rest == "fitted" and state.position[2] > way[1, 2] + _SLIGHT
+        in_the_way = reading.rest == "on" and state.position[2] > reading.release[2] + _IN_THE_WAY
+        if fitted or in_the_way:
             state = self._fit(way, reading, state)
         rest = path.part(down)
         return self.follow(rest.shifted(state.position - rest.positions[0], state.yaw - float(rest.yaws[0])), state)
@@ -221,8 +224,8 @@ class KeyStepExecutor:
         return state
 
     def _fit(self, way: Array, reading: Reading, state: GripperState) -> GripperState:
-        # A thing that tilts gives way, too: what has not come down far is moved about again. The robot knows how far,
-        # since it took hold of the thing as it stood on the table.
+        # A thing that tilts gives way, too: what has not come down far is moved about again. How far is known of holes
+        # and slots, since the robot took hold of the thing as it stood on the table.
         for _ in range(_SEARCHES):
             if state.position[2] < reading.release[2] + _FITS:
                 break

@@ -36,7 +36,9 @@ class Motion:
         overshoot: by how much farther than the hand it slides a thing, whose rail ends somewhere.
         overturn: radians by which it turns farther than the hand.
         press: below a button's top.
-        over: height above the table from which what is to stand on something is lowered slowly until it touches.
+        clear: mismatch up to which the height where a thing is to stand is clearly seen,
+        seen: to so many metres.
+        over: height above the table from which what is to stand on something is else lowered slowly until it touches.
         feel: above and below where what goes into something is to be, between which it is lowered slowly.
     """
 
@@ -48,6 +50,8 @@ class Motion:
     overshoot: float = 0.012
     overturn: float = 0.2
     press: float = 0.010
+    clear: float = 0.42
+    seen: float = 0.02
     over: float = 0.20
     feel: tuple[float, float] = (0.07, 0.06)
 
@@ -161,13 +165,15 @@ class _Path:
         # What is carried reaches down to the table at the start: everything goes across that much higher.
         high = min(max(start[2], end[2]) + motion.clearance, self.highest)
         above, below = min(end[2] + motion.feel[0], high), max(end[2] - motion.feel[1], self.lowest)
-        slope = np.zeros(2)
+        slope, turns = np.zeros(2), below
         if reading.rest == "on":
             # Down along the camera's ray to the first touch: one camera errs along its rays, and before what is seen at
-            # the end of one there is nothing that would be in the way.
-            high, below = max(high, min(motion.over, self.highest)), self.lowest
-            above, slope = high, (end - self.eye)[:2] / (end - self.eye)[2]
-        top, bottom = (end[:2] + (height - end[2]) * slope for height in (above, below))
+            # the end of one there is nothing that would be in the way. Upright above where it is clearly seen to stand.
+            slope, turns = (end - self.eye)[:2] / (end - self.eye)[2], end[2] + motion.seen
+            if not reading.mismatch < motion.clear:
+                high, below = max(high, min(motion.over, self.highest)), self.lowest
+                above = turns = high
+        top, bottom = (end[:2] + (height - end[2]) * slope for height in (turns, below))
         self.go(0.4, [*start[:2], high], first, self.open)
         self.go(0.9, start, first, self.open)
         self.go(1.0, start, first, self.closed, True)
@@ -175,6 +181,8 @@ class _Path:
         self.go(1.6, [*top, high], last, self.closed, True)
         if above < high:
             self.go(1.8, [*top, above], last, self.closed, True)
+        if below < turns < above:
+            self.go(1.9, [*top, turns], last, self.closed, True, guarded=True)
         self.go(1.95, [*bottom, below], last, self.closed, True, guarded=True)
         self.go(2.0, [*bottom, below], last, self.let_go)
         self.go(2.5, [*bottom, high], last, self.let_go)
