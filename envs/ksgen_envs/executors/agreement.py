@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from ksgen_models.scores import MOTION_LEVEL, trust
 from ksgen_models.types import HandTrack, KeyStep
 
-_ALIKE = 0.6  # intersection over union with the one that is most like all: less is another place, or another thing
+_ALIKE, _AKIN = 0.6, 0.3
+"""Intersection over union of what changes with the imagination that is most like all: less is another place, and still
+less another thing."""
 
 
 def agreed(steps: Sequence[KeyStep]) -> KeyStep:
-    """The most trusted of those that change the same, with medians of theirs: the goal image, and the hands.
+    """The most trusted of those that change the same, with medians: of their goal images, and of the hands that do it.
 
     Args:
         steps: imaginations of the same key step from the same picture, at least one.
@@ -32,10 +34,12 @@ def agreed(steps: Sequence[KeyStep]) -> KeyStep:
     changes = np.stack([_changed(step) for step in steps])
     likeness = np.stack([_likeness(change, changes) for change in changes])
     middle = likeness[int(likeness.mean(axis=1).argmax())]
-    kept = [step for step, like in zip(steps, middle, strict=True) if like >= _ALIKE]
+    kept, akin = (
+        [step for step, like in zip(steps, middle, strict=True) if like >= least] for least in (_ALIKE, _AKIN)
+    )
     best = max(kept, key=lambda step: trust(step.scores))
     goal = np.median([step.goal for step in kept], axis=0).round().astype(np.uint8)
-    return replace(best, goal=goal, hands=_middle_hands([step.hands for step in kept]))
+    return replace(best, goal=goal, hands=_middle_hands([step.hands for step in akin]))
 
 
 def _changed(step: KeyStep) -> NDArray[np.bool_]:
