@@ -106,14 +106,15 @@ def episodes(tmp_path):
 def test_chunks_end_with_their_key_step(episodes):
     data = training_data.load(episodes, InputSpec("subgoal"))
     assert len(data) == 240
-    _, actions, same = data.batch(torch.tensor([0, 28, 29, 59, 60]), 4)
-    assert same.sum(dim=1).tolist() == [4, 2, 1, 1, 4]
-    assert torch.equal(actions[1, :2], data.actions[28:30])
+    _, actions = data.batch(torch.tensor([0, 28, 29, 59, 60]), 4)
+    assert torch.equal(actions[0], data.actions[:4])
+    assert torch.equal(actions[1], data.actions[[28, 29, 29, 29]])  # the last one is held
+    assert torch.equal(actions[3], data.actions[[59] * 4])
 
 
 def test_words_come_back_with_their_steps(episodes):
     data = training_data.load(episodes, InputSpec("subgoal"))
-    inputs, _, _ = data.batch(torch.tensor([59, 60]), 1)
+    inputs, _ = data.batch(torch.tensor([59, 60]), 1)
     for row, seed, sentence in ((0, 0, 1), (1, 1, 0)):
         whole = made_up_episode(seed)
         assert torch.equal(inputs["task"][row], torch.from_numpy(whole.task))
@@ -123,7 +124,7 @@ def test_words_come_back_with_their_steps(episodes):
 
 def test_disturbed_subgoals_keep_what_they_mean(episodes):
     data = training_data.load(episodes, InputSpec("subgoal"))
-    inputs, _, _ = data.batch(torch.arange(240), 1)
+    inputs, _ = data.batch(torch.arange(240), 1)
     how = training_data.Disturbance(without=0.5, handless=0.5)
     after = training_data.disturb(inputs, how, torch.Generator().manual_seed(0))
     condition, given_one = after["condition"], after["condition"][:, c.SUBGOAL] > 0.5

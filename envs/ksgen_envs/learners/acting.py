@@ -13,7 +13,7 @@ from ksgen_envs.learners.chunk_policy import ChunkPolicy
 from ksgen_models.errors import InvalidInput
 
 Manner = Literal["ensemble", "horizon"]
-_STEPS = 8
+_STEPS = 16
 _FADING = 0.05  # by how much less each newer chunk counts (ACT's m)
 
 
@@ -25,7 +25,7 @@ class ChunkActor:
         manner: ``"ensemble"`` predicts at every step and takes the mean of what all chunks say of it, the older ones
             counting more (temporal ensembling, ACT); ``"horizon"`` carries out the first ``steps`` of a chunk and then
             predicts again, which costs a fraction.
-        steps: see ``manner``; None: 8, or the whole chunk where it is shorter.
+        steps: see ``manner``; None: 16, or the whole chunk where it is shorter.
 
     Both forget their chunks when the subgoal changes: what was predicted for one key step says nothing of the next.
 

@@ -139,11 +139,11 @@ class _State:
 
     def update(self, data: TrainingData, recipe: CloningRecipe) -> float:
         rows = torch.randint(len(data), (recipe.batch,), generator=self.generator)
-        inputs, actions, same = data.batch(rows, recipe.policy.chunk)
+        inputs, actions = data.batch(rows, recipe.policy.chunk)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(self.updates, recipe.updates)
         with torch.autocast("cpu", torch.bfloat16):  # half the time where the processor has it
-            loss = _loss(self.network, disturb(inputs, recipe.disturbance, self.generator), actions, same)
+            loss = _loss(self.network, disturb(inputs, recipe.disturbance, self.generator), actions)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -199,10 +199,9 @@ def held_out_loss(network: ChunkPolicy, data: TrainingData, *, batch: int = 1024
     return total / len(data)
 
 
-def _loss(network: ChunkPolicy, inputs: dict[str, Tensor], actions: Tensor, same: Tensor) -> Tensor:
-    # L1 in units of each number's deviation; actions after the key step's end do not count.
-    miss = ((network(inputs) - actions) / network.action_scale.deviation).abs().mean(dim=-1)
-    return (miss * same).sum() / same.sum()
+def _loss(network: ChunkPolicy, inputs: dict[str, Tensor], actions: Tensor) -> Tensor:
+    # L1 in units of each number's deviation.
+    return ((network(inputs) - actions) / network.action_scale.deviation).abs().mean()
 
 
 def _schedule(updates: int, total: int) -> float:

@@ -62,14 +62,18 @@ class TrainingData:
     def __len__(self) -> int:
         return len(self.actions)
 
-    def batch(self, rows: Tensor, chunk: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Inputs (B, ...), actions (B, K, 5) that follow, and which of them (B, K) belong to the same key step."""
+    def batch(self, rows: Tensor, chunk: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Inputs (B, ...) and the actions (B, K, 5) that follow; a key step's last one is repeated after its end.
+
+        The last actions of a key step let go of what is held: two or three of ninety. Left out after the end they would
+        be so rare in a chunk that a policy holds on for ever.
+        """
         inputs = {name: values[rows] for name, values in self.inputs.items()}
         for name in ("task", "sentence", "names"):
             inputs[name] = self.words[getattr(self, name)[rows]]
         following = rows[:, None] + torch.arange(chunk)
         last = self.ends[rows][:, None]
-        return inputs, self.actions[torch.minimum(following, last - 1)], following < last
+        return inputs, self.actions[torch.minimum(following, last - 1)]
 
 
 def load(files: Sequence[Path], spec: InputSpec) -> TrainingData:
