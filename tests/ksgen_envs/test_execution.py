@@ -142,11 +142,12 @@ def test_a_grasp_misjudged_in_height_is_tried_again_lower():
     assert env.holds(goal)
 
 
-def test_a_peg_beside_its_hole_is_moved_about_until_it_falls_in():
+@pytest.mark.parametrize("beside", [(0.004, -0.005), (0.003, 0.005), (-0.005, -0.005)])
+def test_a_peg_beside_its_hole_is_moved_about_until_it_falls_in(beside):
     env = started(PEGS)
     goal, executor = env.key_step, KeyStepExecutor(env)
     reading = true_reading(env, "fitted")
-    executor.carry_out(replace(reading, release=reading.release + np.array([0.004, -0.005, 0.0])), 8.0, 16)
+    executor.carry_out(replace(reading, release=reading.release + np.array([*beside, 0.0])), 8.0, 16)
     assert env.holds(goal)
 
 

@@ -21,10 +21,10 @@ Act = Callable[[NDArray[np.float32]], GripperState]
 
 _PRESS = 2.5  # newtons of pushing down while it seeks
 _GIVES_WAY = 0.003  # metres that it comes down where it fits
-_QUICK, _SLOWLY = 8, 20  # actions in which it does, without and with swaying; fingers creep slower
+_QUICK, _SLOWLY = 12, 20  # actions in which it does, without and with swaying; fingers creep slower
 _STANDS_IN = 0.007  # metres that the set point runs ahead across: it is in already, and held there
 _SWEEP, _ROW = 0.010, 0.002  # metres: half a sweep, and from sweep to sweep
-_SPEED, _SLOW = 0.025, 0.007  # metres a second of a sweep; slow enough to fall in between two turns of the wrist
+_SPEED, _SLOW = 0.012, 0.007  # metres a second of a sweep: slow enough to fall in, and between two turns of the wrist
 _SWAY, _SWAYS = 0.20, 1.5  # radians to either side, and times a second
 
 
