@@ -47,9 +47,11 @@ if TYPE_CHECKING:
         ServerBusy,
         ServerLost,
         SubgoalTimeout,
+        TaskDone,
         UnknownTask,
         WeightsMissing,
     )
+    from ksgen_models.progress import StepVerdict
     from ksgen_models.types import Evidence, HandTrack, KeyStep, Plan, RegionOfMotion
 
 _HOMES: dict[str, tuple[str, ...]] = {
@@ -83,9 +85,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "ServerBusy",
         "ServerLost",
         "SubgoalTimeout",
+        "TaskDone",
         "UnknownTask",
         "WeightsMissing",
     ),
+    "ksgen_models.progress": ("StepVerdict",),
     "ksgen_models.types": ("Evidence", "HandTrack", "KeyStep", "Plan", "RegionOfMotion"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -121,11 +125,13 @@ __all__ = [
     "RemoteError",
     "ServerBusy",
     "ServerLost",
+    "StepVerdict",
     "StreamEnd",
     "Subgoal",
     "SubgoalClient",
     "SubgoalListener",
     "SubgoalTimeout",
+    "TaskDone",
     "UnknownTask",
     "WeightsMissing",
     "read_frame",

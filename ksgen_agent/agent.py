@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import weakref
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -19,11 +19,12 @@ from ksgen_agent.frames import WORKING_SIDE, check_candidates, check_frame, chec
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.imaginer import ImaginerSpec, StreamEnd
 from ksgen_agent.presets import Preset, find_preset, load_parts
-from ksgen_agent.run import Order, Run
-from ksgen_models.errors import KSGenError
+from ksgen_agent.run import Order, Run, write_plan
+from ksgen_models.errors import KSGenError, PresetError
 from ksgen_models.interfaces import Parts, Planner
-from ksgen_models.scores import SCORE_NAMES
-from ksgen_models.types import KeyStep
+from ksgen_models.progress import StepVerdict
+from ksgen_models.scores import ALWAYS_SCORED, SCORE_NAMES
+from ksgen_models.types import KeyStep, Plan
 
 _PACKAGES = ("ksgen-agent", "numpy", "torch", "diffusers", "transformers", "mediapipe", "onnxruntime")
 
@@ -82,7 +83,7 @@ class Agent:
             description=chosen.description,
             fps=float(parts.video_generator.fps),
             embedding_dimension=parts.sentence_encoder.dimension,
-            score_names=SCORE_NAMES,
+            score_names=ALWAYS_SCORED if parts.verifier is None else SCORE_NAMES,
             working_side=WORKING_SIDE,
             provenance=_plain(parts.provenance),
         )
@@ -111,6 +112,7 @@ class Agent:
         allow_out_of_domain: bool = False,
         candidates: int = 1,
         least_trust: float = 0.0,
+        from_here: bool = True,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
     ) -> Imagination:
@@ -124,17 +126,21 @@ class Agent:
             candidates: clips drawn of each key step, of which the one to be trusted most is kept; each costs its time.
             least_trust: in [0, 1]; a key step whose best clip is trusted less ends the imagination. See
                 `ksgen_models.scores.trust`.
+            from_here: leave out the steps that the frame shows as done, with presets that see progress; they are then
+                in ``plan.done``. False imagines every step of the procedure.
             deadline: seconds that it may take, or None.
             cancel: set it from another thread to stop.
 
         Raises:
             InvalidFrame, InvalidTask, InvalidInput: the input cannot be used.
             UnknownTask: the planner knows nothing like the task.
+            TaskDone: the frame shows every step of it as done.
             LowConfidence: the models do not know frames of this kind, or no clip of a key step can be trusted enough.
             Cancelled: ``cancel`` was set, or the agent was closed meanwhile.
             SubgoalTimeout: ``deadline`` passed.
         """
-        order, run = self._begin(frame, task, seed, allow_out_of_domain, (candidates, least_trust), deadline, cancel)
+        choice = (candidates, least_trust)
+        order, run = self._begin(frame, task, seed, allow_out_of_domain, choice, from_here, deadline, cancel)
         steps = tuple(run.steps())
         end = _end(run)
         return Imagination(task=order.task, frame=order.frame, plan=end.plan, steps=steps, timings=end.timings)
@@ -148,6 +154,7 @@ class Agent:
         allow_out_of_domain: bool = False,
         candidates: int = 1,
         least_trust: float = 0.0,
+        from_here: bool = True,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
     ) -> Generator[KeyStep, None, StreamEnd]:
@@ -157,9 +164,39 @@ class Agent:
         step is asked for. Work starts with the first ``next`` and goes on while the caller uses a step; closing the
         generator stops it.
         """
-        return self._stream(
-            self._begin(frame, task, seed, allow_out_of_domain, (candidates, least_trust), deadline, cancel)[1]
-        )
+        choice = (candidates, least_trust)
+        return self._stream(self._begin(frame, task, seed, allow_out_of_domain, choice, from_here, deadline, cancel)[1])
+
+    def plan(self, frame: Any, task: str, *, from_here: bool = True) -> Plan:
+        """What is to be done, in words; nothing is drawn, and no imagination under way is waited for.
+
+        Arguments and errors are those of `imagine`.
+        """
+        if not self._release.alive:
+            raise KSGenError("this agent is closed; make a new one")
+        return write_plan(self._parts, check_frame(frame), check_task(task), from_here)
+
+    def verify(self, frame: Any, steps: Sequence[str]) -> tuple[StepVerdict, ...]:
+        """Say of each step of one procedure whether a frame shows it as done.
+
+        It waits for no imagination under way. What became undone is found by `ksgen_models.progress.since`.
+
+        Args:
+            frame: as of `imagine`.
+            steps: sentences, such as ``(*plan.done, *plan.steps)``; the steps of a procedure are best asked together.
+
+        Returns:
+            One verdict for each step.
+
+        Raises:
+            InvalidFrame, InvalidTask: the input cannot be used.
+            PresetError: this preset does not see progress.
+        """
+        if not self._release.alive:
+            raise KSGenError("this agent is closed; make a new one")
+        if self._parts.verifier is None:
+            raise PresetError(f'the preset "{self._spec.preset}" cannot see how far the work is; "mini" can')
+        return self._parts.verifier.verify(check_frame(frame), tuple(check_task(step) for step in steps))
 
     def _stream(self, run: Run) -> Generator[KeyStep, None, StreamEnd]:
         # A generator of the agent's own: it keeps the agent from being freed while somebody still iterates.
@@ -186,6 +223,7 @@ class Agent:
         seed: int,
         allow_out_of_domain: bool,
         choice: tuple[Any, Any],
+        from_here: bool,
         deadline: float | None,
         cancel: threading.Event | None,
     ) -> tuple[Order, Run]:
@@ -199,6 +237,7 @@ class Agent:
             allow_out_of_domain=bool(allow_out_of_domain),
             candidates=candidates,
             least_trust=least_trust,
+            from_here=bool(from_here),
             provenance={
                 **self._spec.provenance,
                 "preset": self._spec.preset,

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from ksgen_agent.control import StopSignal
 from ksgen_models.errors import LowConfidence
-from ksgen_models.interfaces import Parts, RegionPrediction, StepRequest
-from ksgen_models.scores import score_step, trust
+from ksgen_models.interfaces import Parts, RegionPrediction, StepRequest, StepVerifier
+from ksgen_models.progress import left_to_do
+from ksgen_models.scores import score_step, step_agreement, trust
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion
 
 _POLL = 0.05  # seconds between two looks at the stop signal while nothing arrives
@@ -40,6 +41,7 @@ class Order:
         allow_out_of_domain: go on although the frame is of a kind the models do not know.
         candidates: clips drawn of each key step, of which the one to be trusted most is kept.
         least_trust: below which no clip is accepted, see `ksgen_models.scores.trust`.
+        from_here: leave out the steps that the frame shows as done, where the preset sees progress.
         provenance: what is the same for every key step.
     """
 
@@ -49,6 +51,7 @@ class Order:
     allow_out_of_domain: bool
     candidates: int
     least_trust: float
+    from_here: bool
     provenance: Mapping[str, Any]
 
 
@@ -132,7 +135,7 @@ class Run:
             domain = check_domain(parts, order.frame, order.allow_out_of_domain)
         check()
         with self._stage("plan"):
-            plan = parts.planner.plan(order.frame, order.task)
+            plan = write_plan(parts, order.frame, order.task, order.from_here)
             embeddings = parts.sentence_encoder.embed(plan.steps)
         self.plan = plan
         check()
@@ -147,7 +150,7 @@ class Run:
                 request = StepRequest(index, description, images[index], images[index + 1], order.seed, candidate)
                 region, clip = self._draw(request)
                 said = {**known, "candidate": candidate}
-                drawn.append(self._extracting(self._extract, request, region, clip, said, embeddings[index]))
+                drawn.append(self._extracting(self._extract, request, region, clip, said, embeddings[index], plan))
             self._arrivals.put(self._extracting(most_trusted, drawn, order.least_trust))
 
     def _draw(self, request: StepRequest) -> tuple[RegionPrediction, NDArray[np.uint8]]:
@@ -173,15 +176,18 @@ class Run:
         clip: NDArray[np.uint8],
         provenance: Mapping[str, Any],
         embedding: NDArray[np.float32],
+        plan: Plan,
     ) -> KeyStep:
         """The extraction thread's work on one step."""
         self._stop.check()
-        fps = self._parts.video_generator.fps
+        parts = self._parts
+        fps = parts.video_generator.fps
         with self._stage(f"steps/{request.index}/hands"):
-            hands = self._parts.tracker.track(clip, fps)
+            hands = parts.tracker.track(clip, fps)
         with self._stage(f"steps/{request.index}/scores"):
             observed = observe_region(region, hands)
-            scores = score_step(request.image, request.goal, clip, hands, observed)
+            agreement = text_agreement(parts.verifier, plan, request.index, clip) if parts.verifier else None
+            scores = score_step(request.image, request.goal, clip, hands, observed, agreement)
         return KeyStep(
             index=request.index,
             description=request.description,
@@ -234,6 +240,19 @@ def check_trust(best: KeyStep, candidates: int, least: float) -> None:
         )
 
 
+def write_plan(parts: Parts, frame: NDArray[np.uint8], task: str, from_here: bool) -> Plan:
+    """The procedure for a task, without what the frame shows as done where the preset sees that.
+
+    Raises:
+        UnknownTask: no procedure fits.
+        TaskDone: nothing is left of it.
+    """
+    plan = parts.planner.plan(frame, task)
+    if parts.verifier is None or not from_here:
+        return plan
+    return left_to_do(plan, parts.verifier.verify(frame, plan.steps))
+
+
 def check_domain(parts: Parts, frame: NDArray[np.uint8], allow_out_of_domain: bool) -> float | None:
     """Measure whether the models know frames of this kind; None where the preset knows no bounds of its own.
 
@@ -252,6 +271,19 @@ def check_domain(parts: Parts, frame: NDArray[np.uint8], allow_out_of_domain: bo
             threshold=check.threshold,
         )
     return score
+
+
+def text_agreement(verifier: StepVerifier, plan: Plan, index: int, clip: NDArray[np.uint8]) -> float:
+    """How well what a clip (T, H, W, 3) changes agrees with its step's sentence, in [0, 1]: see `step_agreement`.
+
+    Args:
+        verifier: looks at the clip's first and last frame.
+        plan: whose steps, with those that were done before it, are asked about together.
+        index: of the clip's step among the plan's.
+    """
+    procedure = (*plan.done, *plan.steps)
+    before, after = ([one.done for one in verifier.verify(frame, procedure)] for frame in (clip[0], clip[-1]))
+    return step_agreement(before, after, len(plan.done) + index)
 
 
 def observe_region(region: RegionPrediction, hands: HandTrack) -> RegionOfMotion:

@@ -122,7 +122,7 @@ def _decode(manifest: dict[str, Any], files: dict[str, bytes]) -> Imagination:
     return Imagination(
         task=manifest["task"],
         frame=_from_png(files["frame.png"]),
-        plan=Plan(**{**plan, "steps": tuple(plan["steps"]), "evidence": evidence}),
+        plan=Plan(**{**plan, "steps": tuple(plan["steps"]), "evidence": evidence, "done": tuple(plan.get("done", ()))}),
         steps=tuple(_decode_step(number, record, files) for number, record in enumerate(manifest["steps"])),
         timings=manifest["timings"],
     )

@@ -236,3 +236,12 @@ def _with_progress(results: Iterator[tuple[Episode, str]], total: int, progress:
             if error and progress:
                 bar.write(f"{episode.name}: {error}")
             yield episode, error
+
+
+def check_seeds(seeds: range, final_evaluation: bool) -> None:
+    """Raise `InvalidInput` where a seed is reserved for the final evaluation and that was not asked for."""
+    if not final_evaluation and len(seeds) and max(seeds) >= EVALUATION_SEEDS:
+        raise InvalidInput(
+            f"seed {max(seeds)} is reserved for the final evaluation (seeds of {EVALUATION_SEEDS:,} and more); "
+            "use development seeds from 1,000,000 on"
+        )

@@ -65,6 +65,24 @@ class Pictures:
 
     def take(self, data: mujoco.MjData) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB of the model's present state."""
+        return self._read(data)
+
+    def geoms(self, data: mujoco.MjData) -> NDArray[np.int32]:
+        """(H, W) int32, id of the geom that each pixel shows; -1 where there is none."""
+        flags = (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)
+        self._scene.flags[[flag.value for flag in flags]] = 1
+        try:
+            colours = self._read(data).astype(np.int32)
+        finally:
+            self._scene.flags[[flag.value for flag in flags]] = 0
+        places = colours @ np.array([1, 1 << 8, 1 << 16], np.int32)  # 1 + place in the scene's list; 0: nothing
+        ids = np.full(self._scene.ngeom + 1, -1, np.int32)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and 0 <= geom.segid < self._scene.ngeom:
+                ids[geom.segid + 1] = geom.objid
+        return ids[np.where(places <= self._scene.ngeom, places, 0)]
+
+    def _read(self, data: mujoco.MjData) -> NDArray[np.uint8]:
         self._gl.make_current()
         mujoco.mjv_updateScene(
             self._model,

@@ -88,7 +88,7 @@ def imagination_of_episode(episode: Episode) -> Imagination:
     return Imagination(
         task=episode.task,
         frame=np.asarray(episode.arrays["frame"], np.uint8),
-        plan=Plan(**{**plan, "steps": tuple(plan["steps"]), "evidence": evidence}),
+        plan=Plan(**{**plan, "steps": tuple(plan["steps"]), "evidence": evidence, "done": tuple(plan.get("done", ()))}),
         steps=tuple(
             KeyStep(
                 index=index,

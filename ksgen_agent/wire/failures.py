@@ -21,6 +21,7 @@ from ksgen_models.errors import (
     RemoteError,
     ServerBusy,
     SubgoalTimeout,
+    TaskDone,
     UnknownTask,
 )
 
@@ -30,6 +31,7 @@ _CODE_OF: tuple[tuple[type[KSGenError], str], ...] = (
     (InvalidTask, "invalid_task"),
     (InvalidInput, "invalid_input"),
     (UnknownTask, "unknown_task"),
+    (TaskDone, "task_done"),
     (LowConfidence, "low_confidence"),
     (NoHandFound, "no_hand_found"),
     (PresetError, "preset"),
@@ -56,6 +58,9 @@ def to_message(request: str, error: BaseException) -> Error:
     elif isinstance(error, UnknownTask):
         nearest = [[name, float(similarity)] for name, similarity in error.nearest]
         details = {"task": error.task[:4000], "nearest": nearest[:20]}
+    elif isinstance(error, TaskDone):
+        steps = [step[:4000] for step in error.steps[:256]]
+        details = {"task": error.task[:4000], "steps": steps, "confidence": float(error.confidence)}
     elif isinstance(error, ServerBusy):
         details = {"retry_after": float(error.retry_after)}
     if isinstance(error, KSGenError):
@@ -75,6 +80,9 @@ def to_exception(message: Error) -> KSGenError:
         if message.code == "unknown_task":
             nearest = tuple((str(name), figure(similarity)) for name, similarity in details["nearest"])
             return UnknownTask(str(details["task"]), nearest)
+        if message.code == "task_done":
+            steps = tuple(str(step) for step in details["steps"])
+            return TaskDone(str(details["task"]), steps, figure(details["confidence"]))
         if message.code == "busy":
             return ServerBusy(message.message, retry_after=max(figure(details["retry_after"]), 0.0))
     except (KeyError, TypeError, ValueError, ProtocolError):

@@ -112,6 +112,7 @@ def pack_plan(plan: Plan) -> dict[str, Any]:
         "confidence": float(plan.confidence),
         "source": plan.source,
         "evidence": evidence,
+        "done": list(plan.done),
     }
 
 
@@ -140,6 +141,7 @@ def unpack_plan(message: Done) -> Plan:
             confidence=real()(values["confidence"]),
             source=sentence(values["source"]),
             evidence=evidence,
+            done=sentences(values["done"]),
         )
     except KeyError as exc:
         raise ProtocolError(f"the plan lacks {exc}") from exc

@@ -31,8 +31,8 @@ JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 PICTURE_ENCODINGS = ("raw", "jpeg", "png")
 CLIP_ENCODINGS = ("raw", "mp4")
 ERROR_CODES = (
-    "invalid_frame", "invalid_task", "invalid_input", "unknown_task", "low_confidence", "no_hand_found", "preset",
-    "weights_missing", "cancelled", "timeout", "busy", "protocol", "version", "authentication", "unknown_job",
+    "invalid_frame", "invalid_task", "invalid_input", "unknown_task", "task_done", "low_confidence", "no_hand_found",
+    "preset", "weights_missing", "cancelled", "timeout", "busy", "protocol", "version", "authentication", "unknown_job",
     "conflict", "worker_lost", "internal",
 )  # fmt: skip
 

@@ -8,6 +8,7 @@
     │   ├── InvalidTask           the task text is empty or far too long
     │   └── InvalidClip           the clip or video file cannot be used
     ├── UnknownTask               the planner knows nothing like this task; names the nearest it knows
+    ├── TaskDone                  the frame shows every step of the task as done; names them
     ├── MalformedAnswer           a language model's answers are no plan, also when told what was wrong
     ├── LowConfidence             a model was asked about something it does not know; carries the score
     ├── NoHandFound               no hand in any frame of a clip that needs one
@@ -66,6 +67,25 @@ class UnknownTask(KSGenError):
         known = ", ".join(f'"{name}" ({similarity:.2f})' for name, similarity in nearest)
         hint = f"; the nearest known tasks are {known}" if known else ""
         super().__init__(f'no known procedure fits the task "{task[:200]}"{hint}')
+
+
+class TaskDone(KSGenError):
+    """The frame shows that nothing is left to do.
+
+    Attributes:
+        task: the task as given.
+        steps: its steps, all of them done.
+        confidence: in [0, 1], that of the least certain of them.
+    """
+
+    def __init__(self, task: str, steps: tuple[str, ...] = (), confidence: float = 1.0) -> None:
+        self.task = task
+        self.steps = steps
+        self.confidence = confidence
+        super().__init__(
+            f'every step of "{task[:200]}" is done in this frame (confidence {confidence:.2f}); '
+            "an Agent imagines all of them again with from_here=False"
+        )
 
 
 class MalformedAnswer(KSGenError):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_models.progress import StepVerdict
 from ksgen_models.types import HandTrack, Plan
 
 CheckCancelled = Callable[[], None]
@@ -165,6 +166,18 @@ class DomainCheck(Protocol):
         ...
 
 
+class StepVerifier(Protocol):
+    """Sees how far the work has come."""
+
+    def verify(self, frame: NDArray[np.uint8], steps: tuple[str, ...]) -> tuple[StepVerdict, ...]:
+        """Say of each step of one procedure whether a frame (H, W, 3) uint8 shows it as done.
+
+        The steps of a procedure are asked together: whether the drawer was opened can be told from what lies in it.
+        Safe to call from several threads.
+        """
+        ...
+
+
 class SentenceEncoder(Protocol):
     """Turns sentences into vectors."""
 
@@ -188,6 +201,7 @@ class Parts:
         provenance: model ids, hashes and versions, for the record of every key step.
         batch: key steps of different imaginations that one call of a model takes; above 1 the region model is a
             `ManyRegions` and the video generator a `ManyClips`.
+        verifier: None where nothing sees progress; whole procedures are then imagined.
     """
 
     planner: Planner
@@ -199,3 +213,4 @@ class Parts:
     domain_check: DomainCheck | None
     provenance: Mapping[str, Any]
     batch: int = 1
+    verifier: StepVerifier | None = None

@@ -3,12 +3,13 @@
 Every score is a deterministic numpy function of what the models said and drew; none looks at the true scene. `SCORES`
 fixes the names, their order in a subgoal's score vector, their ranges and what they mean. Higher is always better. A
 score that has nothing to measure takes its lowest value where that is bad news (no hand) and its highest where it is
-not (no background left to drift); each function says which.
+not (no background left to drift); each function says which. Agreement with the text is left out where a preset has
+no `StepVerifier`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +64,12 @@ SCORES: tuple[ScoreSpec, ...] = (
         good=35,
     ),
     ScoreSpec("goal_agreement", "Goal reached", 0, 1, "", "How much of the asked change the clip's end shows."),
+    ScoreSpec("text_agreement", "Does as told", 0, 1, "", "Probability that the clip does its step and no other."),
 )
 SCORE_NAMES: tuple[str, ...] = tuple(spec.name for spec in SCORES)
+TEXT = "text_agreement"
+"""The one score that needs a `StepVerifier`."""
+ALWAYS_SCORED: tuple[str, ...] = tuple(name for name in SCORE_NAMES if name != TEXT)
 
 
 def score_step(
@@ -73,6 +78,7 @@ def score_step(
     clip: NDArray[np.uint8],
     hands: HandTrack,
     region: RegionOfMotion,
+    agreement: float | None = None,
 ) -> dict[str, float]:
     """All scores of one key step, in the order of `SCORES`.
 
@@ -81,6 +87,7 @@ def score_step(
         clip: (T, H, W, 3) uint8.
         hands: the hand track of the clip.
         region: predicted and observed RoM, and predicted change.
+        agreement: with the text, from `step_agreement`; None leaves that score out.
     """
     change = region.change >= 0.5
     values = (
@@ -92,7 +99,8 @@ def score_step(
         background_psnr(clip, image, change),
         goal_agreement(clip, image, goal),
     )
-    return dict(zip(SCORE_NAMES, values, strict=True))
+    scores = dict(zip(ALWAYS_SCORED, values, strict=True))
+    return scores if agreement is None else scores | {TEXT: float(agreement)}
 
 
 def trust(scores: Mapping[str, float]) -> float:
@@ -107,6 +115,7 @@ def trust(scores: Mapping[str, float]) -> float:
         scores["motion_inside"],
         scores["bone_constancy"],
         min(scores["background_psnr"] / _HELD, 1.0),
+        *([scores[TEXT]] if TEXT in scores else []),
     ]
     return float(np.prod(np.clip(parts, 1e-3, 1.0)) ** (1.0 / len(parts)))
 
@@ -198,6 +207,22 @@ def goal_agreement(clip: NDArray[np.uint8], image: NDArray[np.uint8], goal: NDAr
     end = clip[min(len(clip) * 3 // 4, len(clip) - 2) : -1] if len(clip) > 1 else clip
     left = np.min([_difference(frame, goal)[where] for frame in end], axis=0)
     return float(np.clip(1 - left.sum() / asked[where].sum(), 0, 1))
+
+
+def step_agreement(before: Sequence[float], after: Sequence[float], index: int) -> float:
+    """Whether what changed is what one step asks for and no other, in [0, 1].
+
+    The probability that the step was not done before and is done after, times, for each other step of its procedure,
+    that of being as far as it was.
+
+    Args:
+        before, after: probabilities that each step of the procedure is done, in [0, 1], at the clip's two ends.
+        index: of the step.
+    """
+    was, now = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    same = 1 - np.abs(now - was)
+    same[index] = now[index] * (1 - was[index])
+    return float(np.clip(same.prod(), 0, 1))
 
 
 def dilate(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:

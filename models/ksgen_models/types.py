@@ -50,10 +50,11 @@ class Plan:
 
     Attributes:
         task: the task as asked.
-        steps: one sentence a key step.
+        steps: one sentence a key step that is left to do.
         confidence: in [0, 1].
         source: which planner wrote it.
         evidence: the retrieved procedures it rests on, best first.
+        done: further steps of the procedure, which the frame shows as done already.
     """
 
     task: str
@@ -61,6 +62,7 @@ class Plan:
     confidence: float
     source: str
     evidence: tuple[Evidence, ...] = ()
+    done: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

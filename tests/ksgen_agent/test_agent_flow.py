@@ -22,7 +22,7 @@ from ksgen_agent import (
     UnknownTask,
 )
 from ksgen_models.interfaces import never_cancelled
-from ksgen_models.scores import SCORE_NAMES
+from ksgen_models.scores import ALWAYS_SCORED
 
 WAIT = 20  # seconds after which a test that would hang fails instead
 
@@ -39,7 +39,7 @@ def test_imagine_gives_every_step_of_the_plan():
     assert first.clip.shape == (8, 96, 128, 3)
     assert first.hands.valid[1:, 1].all()
     assert first.region_of_motion.observed.any()
-    assert tuple(first.scores) == SCORE_NAMES
+    assert tuple(first.scores) == ALWAYS_SCORED
     assert first.scores["hand_rate"] == pytest.approx(7 / 8)
     assert first.scores["background_psnr"] == 60
     assert first.scores["goal_agreement"] > 0.9
@@ -344,7 +344,7 @@ def test_the_agent_is_an_imaginer():
         assert agent.spec.preset == "blobs"
         assert agent.spec.fps == 8
         assert agent.spec.embedding_dimension == 384
-        assert agent.spec.score_names == SCORE_NAMES
+        assert agent.spec.score_names == ALWAYS_SCORED
 
 
 def test_every_public_name_is_there_and_the_import_is_light():

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ksgen_envs.evaluation import _paired, evaluate_pairs
+from ksgen_envs.evaluation import _paired
+from ksgen_envs.instruction_pairs import evaluate_pairs
 from ksgen_models.errors import UnknownTask
 
 
@@ -44,8 +45,8 @@ def test_a_pair_needs_two_orders():
 def test_steps_are_paired_by_what_they_move():
     def pair(imagined, demonstrated):
         steps = [SimpleNamespace(description=sentence) for sentence in imagined]
-        true = [SimpleNamespace(target=target) for target in demonstrated]
-        return [(step.description, one.target) for step, one in _paired(steps, true)]
+        true = [SimpleNamespace(target=target, description=f"Move the {target}") for target in demonstrated]
+        return [(step.description, demonstrated[place]) for step, place in _paired(steps, true)]
 
     swapped = pair(["Put the red ball away", "Put the blue block away"], ["blue block", "red ball"])
     assert swapped == [("Put the blue block away", "blue block"), ("Put the red ball away", "red ball")]

@@ -7,7 +7,9 @@ import pytest
 
 from ksgen_agent import Agent, Imagination, LowConfidence, UnknownTask
 from ksgen_envs import TASKS, demonstrate
-from ksgen_envs.evaluation import evaluate_pairs, evaluate_scenes
+from ksgen_envs.evaluation import evaluate_scenes
+from ksgen_envs.instruction_pairs import evaluate_pairs
+from ksgen_envs.scene_store import SceneStore
 from ksgen_models.errors import InvalidInput
 
 pytestmark = pytest.mark.slow
@@ -88,17 +90,21 @@ def test_an_unknown_task_names_the_nearest(agent, demonstration):
     assert unknown.value.nearest
 
 
-def test_scenes_are_measured_and_reserved_seeds_are_refused(agent):
+def test_scenes_are_measured_and_reserved_seeds_are_refused(agent, tmp_path):
     from ksgen_models.hands.tracker import HandTracker
 
     with HandTracker() as tracker:
-        (figures,) = evaluate_scenes(agent, tracker, TASKS[1:2], range(DEVELOPMENT, DEVELOPMENT + 1))
+        store = SceneStore(tmp_path, "mini")
+        (figures,) = evaluate_scenes(agent, tracker, TASKS[1:2], range(DEVELOPMENT, DEVELOPMENT + 1), store)
+        (again,) = evaluate_scenes(agent, tracker, TASKS[1:2], range(DEVELOPMENT, DEVELOPMENT + 1), store)
+        assert again == figures, "what was kept is measured again, not imagined again"
         with pytest.raises(InvalidInput, match="reserved"):
-            next(evaluate_scenes(agent, tracker, TASKS, range(2_000_000, 2_000_001)))
+            next(evaluate_scenes(agent, tracker, TASKS, range(2_000_000, 2_000_001), store))
     assert figures.error == ""
     assert figures.true_rate > 0.4
-    assert len(figures.motion_iou) >= 1
-    assert min(figures.outside_psnr) > 30
+    assert len(figures.steps) >= 1
+    assert min(step.outside_psnr for step in figures.steps) > 30
+    assert all(0 < step.aligned_floor < 1 and 0 < step.motion_floor <= 1 for step in figures.steps)
     (pair,) = evaluate_pairs(agent, TASKS[1:2], range(DEVELOPMENT, DEVELOPMENT + 1))
     assert pair.wanted[0] != pair.wanted[1]
     assert all(name.endswith(" block") for name in pair.moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +19,9 @@ from subgoal_scenes import TASK, PushEnv, push_parts
 from ksgen_agent import Agent, InvalidInput
 from ksgen_envs import TASKS
 from ksgen_envs.stills import demonstrate_stills
-from ksgen_envs.subgoals import InfoVerifier, PictureVerifier, StepView, picture_progress
+from ksgen_envs.subgoals import InfoVerifier, PictureVerifier, SentenceVerifier, StepView, picture_progress
 from ksgen_envs.subgoals.layout import KEYS, SubgoalLayout
+from ksgen_models.progress import StepVerdict
 from ksgen_models.types import HandTrack, KeyStep, RegionOfMotion
 
 VERIFIER = PictureVerifier()
@@ -180,3 +182,37 @@ def test_subgoals_of_any_size_fit_their_space(plan, height, width, frames, keys)
     space = spaces.Dict(layout.spaces())
     for arrays in (*layout.encode(plan), layout.nothing()):
         assert space.contains(arrays)
+
+
+@pytest.mark.parametrize(
+    ("index", "likely", "done"),
+    [
+        (0, (0.1, 0.1), 0),
+        (0, (0.9, 0.1), 1),
+        (0, (0.9, 0.95), 2),
+        (0, (0.1, 0.95), 0),  # the second key step is no help while the first is missing
+        (0, (0.6, 0.1), 0),  # not sure enough
+        (1, (0.6, 0.1), 1),  # nor sure enough that it is undone
+        (1, (0.1, 0.1), 0),
+        (2, (0.1, 0.9), 0),
+    ],
+)
+def test_sentences_decide_what_is_done_and_undone(plan, index, likely, done):
+    asked = []
+
+    def verify(frame, steps):
+        asked.append(steps)
+        return [StepVerdict.of(step, p, 1.0) for step, p in zip(steps, likely, strict=True)]
+
+    verifier = SentenceVerifier(verify)
+    assert verifier.steps_done(view(plan, index, frame=plan.frame)) == done
+    assert asked == [tuple(step.description for step in plan.steps)]
+    assert verifier.steps_done(view(plan, index)) is None
+
+
+def test_work_from_before_the_plan_that_is_undone_asks_for_a_new_plan(plan):
+    went_on = replace(plan, plan=replace(plan.plan, done=("put the block there",)))
+    verifier = SentenceVerifier(lambda _, steps: [StepVerdict.of(step, 0.1, 1.0) for step in steps])
+    assert verifier.steps_done(view(went_on, frame=plan.frame)) == -1
+    with pytest.raises(InvalidInput, match="undone"):
+        SentenceVerifier(lambda _, steps: [], done=0.2, undone=0.8)

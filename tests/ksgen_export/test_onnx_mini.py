@@ -19,6 +19,7 @@ from ksgen_models.mini.clip_model import ClipModel
 from ksgen_models.mini.config import TINY
 from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.networks import Networks, load_networks
+from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import MiniMeta
 
@@ -37,6 +38,7 @@ def networks() -> Networks:
     made: dict[str, Any] = {
         "autoencoder": Autoencoder(TINY.autoencoder),
         "reader": ReaderNetwork(TINY.reader_width, scenes=3, objects=5),
+        "progress": ProgressNetwork(TINY.progress),
         "key_step": KeyStepModel(TINY),
         "clip": ClipModel(TINY),
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ksgen_models.scores import (
+    ALWAYS_SCORED,
     BACKGROUND_MARGIN,
     PSNR_CEILING,
     SCORE_NAMES,
@@ -149,6 +150,8 @@ def test_all_scores_stay_in_their_ranges_on_noise():
         predicted, change = rng.random((2, HEIGHT, WIDTH), np.float32)
         region = RegionOfMotion(predicted, masks.any(axis=0), masks, change)
         goal = rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-        scores = score_step(clip[0], goal, clip, make_track(present=[1] * frames), region)
+        track = make_track(present=[1] * frames)
+        assert tuple(score_step(clip[0], goal, clip, track, region)) == ALWAYS_SCORED
+        scores = score_step(clip[0], goal, clip, track, region, agreement=float(rng.random()))
         assert tuple(scores) == SCORE_NAMES
         assert all(spec.low <= scores[spec.name] <= spec.high for spec in SCORES)

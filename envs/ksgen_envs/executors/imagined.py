@@ -2,15 +2,14 @@
 
 A robot re-imagines after each step from what it sees. What has been done already it leaves out by asking for the key
 step by its sentence, best from an imaginer that plans nothing else (`ksgen_models.planner.VerbatimPlanner`); where the
-planner takes such a sentence for a whole task, or knows none like it, the task is imagined in full, and of that plan
-the key step at the same place is taken.
+planner takes such a sentence for a whole task, or knows none like it, the task is imagined, and of that plan
+the key step like it is taken, or else the one at the same place.
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,11 +72,15 @@ def _one(imaginer: Imaginer, frame: NDArray[np.uint8], sentence: str, task: str,
             return step
     except UnknownTask:
         pass
+    steps = []
     with closing(imaginer.imagine_stream(frame, task, seed=seed)) as stream:
-        step = next(islice(stream, index, None), None)
-    if step is None:
+        for step in stream:
+            if _alike(step.description, sentence):
+                return step
+            steps.append(step)
+    if index >= len(steps):
         raise UnknownTask(sentence)
-    return step
+    return steps[index]
 
 
 def _alike(one: str, other: str) -> bool:

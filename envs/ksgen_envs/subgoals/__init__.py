@@ -3,7 +3,7 @@
 ============  =================================================================================
 ``wrapper``   `SubgoalWrapper`, for one environment
 ``vector``    `VectorSubgoalWrapper`, for environments that step together
-``verify``    when is a key step done: from the environment's truth, or from pictures
+``verify``    when is a key step done: from the environment's truth, pictures or sentences
 ``pursuit``   one environment's plan: which key step is next, and is the work behind
 ``imagining`` imaginations in background threads, in batches, with time limits
 ``sources``   where the camera frame and the task come from
@@ -19,7 +19,14 @@ from ksgen_envs.subgoals.cache import CachedImaginer
 from ksgen_envs.subgoals.imagining import BatchImaginer
 from ksgen_envs.subgoals.kept import KeptImaginer
 from ksgen_envs.subgoals.vector import VectorSubgoalWrapper
-from ksgen_envs.subgoals.verify import InfoVerifier, PictureVerifier, StepVerifier, StepView, picture_progress
+from ksgen_envs.subgoals.verify import (
+    InfoVerifier,
+    PictureVerifier,
+    SentenceVerifier,
+    StepVerifier,
+    StepView,
+    picture_progress,
+)
 from ksgen_envs.subgoals.wrapper import SubgoalWrapper
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "InfoVerifier",
     "KeptImaginer",
     "PictureVerifier",
+    "SentenceVerifier",
     "StepVerifier",
     "StepView",
     "SubgoalWrapper",

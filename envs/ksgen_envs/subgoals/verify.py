@@ -1,8 +1,8 @@
-"""When is a key step done? From the environment's own truth, or from pictures."""
+"""When is a key step done? From the environment's own truth, from pictures, or from pictures and sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ksgen_agent.imagination import Imagination
 from ksgen_envs.subgoals.layout import resize
 from ksgen_models.errors import InvalidInput
+from ksgen_models.progress import StepVerdict
 from ksgen_models.types import KeyStep
 
 
@@ -93,6 +94,50 @@ class InfoVerifier:
 def _count(value: Any) -> int:
     flags = np.asarray(value)
     return int(flags) if flags.ndim == 0 else int(np.cumprod(flags.astype(bool)).sum())
+
+
+@dataclass(frozen=True)
+class SentenceVerifier:
+    """Asks a learned verifier whether the present picture shows the key steps' sentences as done.
+
+    The imagined pictures are not looked at. All sentences of the procedure are asked together, those too that were
+    done when the plan was made. A key step is done when that is as likely as ``done``; key steps that were taken as
+    done are undone where it is as unlikely as ``undone``, the earliest of them first.
+
+    Attributes:
+        verify: from a frame (H, W, 3) and sentences to verdicts, such as `ksgen_agent.Agent.verify`.
+        done, undone: thresholds of the probability that a step is done, in [0, 1].
+        confirmations: checks running that must agree.
+    """
+
+    verify: Callable[[NDArray[np.uint8], Sequence[str]], Sequence[StepVerdict]]
+    done: float = 0.8
+    undone: float = 0.2
+    confirmations: int = 3
+
+    needs_frame = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.undone < self.done <= 1 or self.confirmations < 1:
+            raise InvalidInput(f"{self}: need 0 <= undone < done <= 1 and confirmations >= 1")
+
+    def steps_done(self, view: StepView) -> int | None:
+        """As in `StepVerifier`; several key steps at once where several are done, -1 where work before the plan is."""
+        if view.frame is None:
+            return None
+        before = view.plan.plan.done
+        verdicts = self.verify(view.frame, (*before, *(step.description for step in view.plan.steps)))
+        likely = [verdict.done for verdict in verdicts]
+        if min(likely[: len(before)], default=1.0) <= self.undone:
+            return -1
+        likely = likely[len(before) :]
+        for index, probability in enumerate(likely[: view.index]):
+            if probability <= self.undone:
+                return index
+        count = view.index
+        while count < len(likely) and likely[count] >= self.done:
+            count += 1
+        return count
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ksgen_agent import Imagination, ImaginerSpec, StreamEnd
 from ksgen_agent.run import check_trust
 from ksgen_models.rom import observed_region
-from ksgen_models.scores import SCORE_NAMES, score_step, trust
+from ksgen_models.scores import ALWAYS_SCORED, score_step, trust
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion
 
 _FPS, _DIMENSION = 8.0, 8
@@ -41,7 +41,7 @@ class DrawnImaginer:
             description="a square pushed by a dot, without a model",
             fps=_FPS,
             embedding_dimension=_DIMENSION,
-            score_names=SCORE_NAMES,
+            score_names=ALWAYS_SCORED,
             working_side=1280,
             provenance={"models": {"drawn": "1"}},
         )

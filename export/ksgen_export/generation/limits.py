@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ksgen_export.episode import Episode, EpisodeKeyStep
 from ksgen_export.generation.options import TRUST
-from ksgen_models.scores import SCORE_NAMES, trust
+from ksgen_models.scores import ALWAYS_SCORED, trust
 
 
 def least_scores(episode: Episode) -> dict[str, float]:
@@ -34,6 +34,6 @@ def shortfalls(episode: Episode, limits: Mapping[str, float]) -> tuple[str, ...]
 
 def _scores(step: EpisodeKeyStep) -> dict[str, float]:
     scores = {name: float(value) for name, value in step.scores.items()}
-    if all(name in scores for name in SCORE_NAMES):
+    if all(name in scores for name in ALWAYS_SCORED):
         scores[TRUST] = trust(scores)
     return scores

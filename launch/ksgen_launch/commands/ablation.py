@@ -41,7 +41,7 @@ def ablation(
     from tqdm import tqdm
 
     from ksgen_envs.ablation import StepFigures, evaluate_ablation, prior_regions, summary
-    from ksgen_envs.evaluation import check_seeds
+    from ksgen_envs.datasets import check_seeds
     from ksgen_envs.tasks import TASKS, task_slug
     from ksgen_launch.choices import parse_seeds, parse_tasks
     from ksgen_models.hands.tracker import HandTracker

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ksgen_launch.commands.ablation import ablation
-
-if TYPE_CHECKING:
-    from ksgen_envs.evaluation import InstructionPair, SceneFigures
 
 MetricNames = Annotated[str, typer.Option("--metrics", help='"all", or names joined by commas.')]
 OwnNetworks = Annotated[
@@ -28,7 +25,7 @@ app.command("ablation")(ablation)
 @app.callback()
 def evaluate(
     context: typer.Context,
-    out: Annotated[Path, typer.Option("--out", help="Folder for figures.json.")] = Path("out/evaluate"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for figures.json and the scenes.")] = Path("out/evaluate"),
     preset: Annotated[str, typer.Option("--preset", help="Which models.")] = "mini",
     tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
     seeds: Annotated[str, typer.Option("--seeds", help="Scenes of each task, A:B.")] = "1000000:1000009",
@@ -41,25 +38,30 @@ def evaluate(
 ) -> None:
     """Compare imaginations with demonstrations of the same scenes, and see whether instructions are followed.
 
-    `evaluate clips` compares folders of clips with every metric of the papers; `evaluate preset` does so with what a
-    preset imagines of Workbench scenes; `evaluate ablation` shows what masks and hand structure loss are worth. The
-    options above belong to none of them.
+    Demonstrations and imaginations stay in the folder and are measured again by the next run, unless the weights have
+    changed. `evaluate clips` compares folders of clips with every metric of the papers; `evaluate preset` does so with
+    what a preset imagines of Workbench scenes; `evaluate progress` sees whether work is continued; `evaluate ablation` shows what
+    masks and hand structure loss are worth. The options above are not theirs.
     """
     if context.invoked_subcommand is not None:
         return
     from tqdm import tqdm
 
     from ksgen_agent import Agent
-    from ksgen_envs.evaluation import evaluate_pairs, evaluate_scenes
+    from ksgen_envs.evaluation import evaluate_scenes
+    from ksgen_envs.instruction_pairs import evaluate_pairs
+    from ksgen_envs.scene_store import SceneStore
     from ksgen_envs.tasks import TASKS
     from ksgen_launch.choices import parse_seeds, parse_tasks
+    from ksgen_launch.scene_summary import recorded, summary
     from ksgen_models.hands.tracker import HandTracker
 
     chosen = parse_tasks(tasks, TASKS)
     scene_seeds = parse_seeds(seeds)
     pair_seeds = range(0) if pairs == "none" else parse_seeds(pairs)
     with Agent(preset) as agent, HandTracker() as tracker:
-        scenes = evaluate_scenes(agent, tracker, chosen, scene_seeds, final_evaluation=final_evaluation)
+        store = SceneStore(out, preset)
+        scenes = evaluate_scenes(agent, tracker, chosen, scene_seeds, store, final_evaluation=final_evaluation)
         figures = list(tqdm(scenes, total=len(chosen) * len(scene_seeds), desc="scenes", unit="scene"))
         both = evaluate_pairs(agent, chosen, pair_seeds, final_evaluation=final_evaluation)
         followed = list(tqdm(both, total=len(chosen) * len(pair_seeds), desc="pairs", unit="pair"))
@@ -67,13 +69,91 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     record = {
         "summary": table,
-        "scenes": [asdict(figure) for figure in figures],
+        "scenes": [recorded(figure) for figure in figures],
         "pairs": [{**asdict(pair), "followed": pair.followed} for pair in followed],
     }
     (out / "figures.json").write_text(json.dumps(record, indent=1) + "\n")
     for name, value in table.items():
         typer.echo(f"{name:<52} {value:.3f}")
     typer.echo(f"written: {out / 'figures.json'}")
+
+
+@app.command("progress")
+def progress(
+    preset: Annotated[str, typer.Argument(help="Which models.")] = "mini",
+    tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
+    seeds: Annotated[str, typer.Option("--seeds", help="Scenes of each task, A:B.")] = "1000600:1000620",
+    out: Annotated[Path, typer.Option("--out", help="Folder for progress.json.")] = Path("out/evaluate-progress"),
+    final_evaluation: Annotated[
+        bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
+    ] = False,
+) -> None:
+    """Show scenes with 0 to 3 steps done, and with all of them; see whether exactly the missing steps are planned."""
+    from tqdm import tqdm
+
+    from ksgen_agent import Agent
+    from ksgen_envs.continuing import evaluate_continuing
+    from ksgen_envs.datasets import check_seeds
+    from ksgen_envs.tasks import TASKS
+    from ksgen_launch.choices import parse_seeds, parse_tasks, short_name
+
+    chosen, scene_seeds = parse_tasks(tasks, TASKS), parse_seeds(seeds)
+    check_seeds(scene_seeds, final_evaluation)
+    total = len(chosen) * len(scene_seeds)
+    with Agent(preset) as agent:
+        part = list(tqdm(evaluate_continuing(agent.plan, chosen, scene_seeds), total=total, desc="part done"))
+        whole = evaluate_continuing(agent.plan, chosen, scene_seeds, all_done=True)
+        everything = list(tqdm(whole, total=total, desc="all done"))
+    out.mkdir(parents=True, exist_ok=True)
+    record = [{**asdict(one), "exact": one.exact} for one in (*part, *everything)]
+    (out / "progress.json").write_text(json.dumps(record, indent=1) + "\n")
+    rows = {"exactly the missing steps, 0 to 3 done": part, "of these, in the demonstration's order": []}
+    rows |= {f"  {done} done": [one for one in part if one.done == done] for done in sorted({one.done for one in part})}
+    rows |= {f"  {short_name(task)}": [one for one in part if one.env_id == task] for task in chosen}
+    rows |= {"said to be done when all is done": everything}
+    for name, ones in rows.items():
+        right = sum(one.in_order for one in part) if not ones else sum(one.exact for one in ones)
+        typer.echo(f"{name:<42} {right} of {len(ones or part)}")
+    typer.echo(f"written: {out / 'progress.json'}")
+
+
+@app.command("key-steps")
+def key_steps(
+    tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
+    seeds: Annotated[str, typer.Option("--seeds", help="Scenes of each task, A:B.")] = "1000500:1000510",
+    out: Annotated[Path, typer.Option("--out", help="Folder for key-steps.json.")] = Path("out/evaluate-key-steps"),
+    final_evaluation: Annotated[
+        bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
+    ] = False,
+) -> None:
+    """See where things are in the embedded KIG's k-th key-step image, with and without its Skill Transformer."""
+    from tqdm import tqdm
+
+    from ksgen_envs.datasets import check_seeds
+    from ksgen_envs.key_step_places import evaluate_key_steps
+    from ksgen_envs.tasks import TASKS
+    from ksgen_launch.choices import parse_seeds, parse_tasks
+    from ksgen_models.mini.ablation import without_skills
+    from ksgen_models.mini.generate import QUALITIES, MiniKIG
+    from ksgen_models.mini.networks import load_networks
+
+    chosen, scene_seeds = parse_tasks(tasks, TASKS), parse_seeds(seeds)
+    check_seeds(scene_seeds, final_evaluation)
+    networks, settings = load_networks(), QUALITIES["balanced"]
+    kigs = {"with": MiniKIG(networks, settings), "without": MiniKIG(without_skills(networks), settings)}
+    found = list(tqdm(evaluate_key_steps(kigs, chosen, scene_seeds), desc="things", unit="thing"))
+    out.mkdir(parents=True, exist_ok=True)
+    record = [{**asdict(one), "in_place": one.in_place} for one in found]
+    (out / "key-steps.json").write_text(json.dumps(record, indent=1) + "\n")
+    for name in kigs:
+        for step in sorted({one.step for one in found}):
+            all_things = [one.in_place for one in found if one.generator == name and one.step == step]
+            moved = [one.in_place for one in found if one.generator == name and one.step == step and one.moved]
+            typer.echo(
+                f"{name:<8} image {step}: all that the plan moves {sum(all_things)} of {len(all_things)}, "
+                f"what step {step} moves {sum(moved)} of {len(moved)}"
+            )
+    typer.echo(f"written: {out / 'key-steps.json'}")
 
 
 @app.command("clips")
@@ -128,7 +208,7 @@ def preset_clips(
     ] = False,
 ) -> None:
     """The same for what a preset imagines of Workbench scenes, and whether the robot can do it."""
-    from ksgen_envs.evaluation import check_seeds
+    from ksgen_envs.datasets import check_seeds
     from ksgen_envs.tasks import TASKS
     from ksgen_launch.choices import parse_seeds, parse_tasks
     from ksgen_launch.clip_evaluation import Request, evaluate_clips, imagine_scenes, named_folders
@@ -138,37 +218,3 @@ def preset_clips(
     own = {key: str(path) for key, path in named_folders(network or [], "--network").items()}
     generated, real = imagine_scenes(preset, chosen, scene_seeds, out)
     evaluate_clips(Request({preset: generated}, real, out, metrics, own, train, executability=True))
-
-
-def summary(figures: list[SceneFigures], pairs: list[InstructionPair]) -> dict[str, float]:
-    """The figures of all scenes as one number each; NaN where nothing was measured."""
-    import numpy as np
-
-    done = [figure for figure in figures if not figure.error]
-
-    def mean(values: list[float]) -> float:
-        measured = [value for value in values if not np.isnan(value)]
-        return float(np.mean(measured)) if measured else float("nan")
-
-    generated, true = mean([f.generated_rate for f in done]), mean([f.true_rate for f in done])
-    errors = [value for f in done for value in f.keypoint_error if not np.isnan(value)]
-    return {
-        "scenes": float(len(figures)),
-        "scenes with an error": float(len(figures) - len(done)),
-        "plans as long as the demonstration": mean([float(f.same_length) for f in done]),
-        "hand found in generated clips": generated,
-        "hand found in demonstrations": true,
-        "hand found, generated over demonstrations": generated / true if true else float("nan"),
-        "RoM mIoU, predicted against true": mean([value for f in done for value in f.motion_iou]),
-        "PSNR outside the region of change, least, dB": min(
-            (value for f in done for value in f.outside_psnr), default=float("nan")
-        ),
-        "PSNR outside the region of change, mean, dB": mean([value for f in done for value in f.outside_psnr]),
-        "HS-Err, median, palm lengths": float(np.median(errors)) if errors else float("nan"),
-        "seconds an imagination, mean": mean([f.seconds for f in done]),
-        "instruction pairs": float(len(pairs)),
-        "instruction pairs followed": mean([float(pair.followed) for pair in pairs]),
-        "single instructions followed": mean(
-            [float(want == moved) for pair in pairs for want, moved in zip(pair.wanted, pair.moved, strict=True)]
-        ),
-    }

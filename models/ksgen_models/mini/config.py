@@ -59,13 +59,30 @@ class SkillTransformerConfig:
 
 
 @dataclass(frozen=True)
+class ProgressConfig:
+    """Attributes: see `ksgen_models.mini.progress.ProgressNetwork`.
+
+    Attributes:
+        channels: of a cell of the picture, an eighth of it in height and width, and of every token.
+        layers: transformer layers.
+        heads: attention heads.
+        queries: learned queries a sentence.
+    """
+
+    channels: int = 48
+    layers: int = 3
+    heads: int = 4
+    queries: int = 3
+
+
+@dataclass(frozen=True)
 class MiniConfig:
     """Everything about the mini models' shapes.
 
     Attributes:
         image_size: side of the square picture that the models see and draw, a multiple of 64.
         frames: frames of a clip.
-        autoencoder, clip, key_step, skill: the networks.
+        autoencoder, clip, key_step, skill, progress: the networks.
         reader_width: channels of the scene reader.
     """
 
@@ -76,6 +93,7 @@ class MiniConfig:
     key_step: UNetConfig = field(default_factory=lambda: UNetConfig(widths=(96, 160, 224), blocks=(1, 1, 1)))
     skill: SkillTransformerConfig = field(default_factory=SkillTransformerConfig)
     reader_width: int = 32
+    progress: ProgressConfig = field(default_factory=ProgressConfig)
 
 
 FULL = MiniConfig()
@@ -87,5 +105,6 @@ TINY = MiniConfig(
     key_step=UNetConfig(widths=(16, 24, 32), blocks=(1, 1, 1), embedding=32, text=32, heads=8),
     skill=SkillTransformerConfig(layers=1, heads=2, queries=2),
     reader_width=8,
+    progress=ProgressConfig(channels=16, layers=1, heads=2, queries=2),
 )
 """As small as the code path allows: for tests and dry runs of training."""

@@ -1,4 +1,4 @@
-"""The four mini networks, loaded and ready for the CPU in bfloat16, with the text encoder they share."""
+"""The five mini networks, loaded and ready for the CPU in bfloat16, with the text encoder they share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ksgen_models.mini.clip_model import ClipModel
 from ksgen_models.mini.geometry import Square, halve, lay_over
 from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import MiniMeta, hashes, load_meta, load_network, weights_folder
 from ksgen_models.text import MiniLM
@@ -30,6 +31,7 @@ class Networks:
     meta: MiniMeta
     autoencoder: Autoencoder
     reader: ReaderNetwork
+    progress: ProgressNetwork
     key_step: KeyStepModel
     clip: ClipModel
     text: MiniLM
@@ -57,6 +59,7 @@ def load_networks(folder: str | Path | None = None) -> Networks:
     config = meta.config
     autoencoder = load_network("autoencoder", Autoencoder(config.autoencoder), path)
     reader = load_network("reader", ReaderNetwork(config.reader_width, len(meta.scenes), len(meta.objects)), path)
+    progress = load_network("progress", ProgressNetwork(config.progress), path)
     key_step = load_network("key_step", KeyStepModel(config), path)
     clip = load_network("clip", ClipModel(config), path)
     for network in (autoencoder, key_step, clip):
@@ -65,6 +68,7 @@ def load_networks(folder: str | Path | None = None) -> Networks:
         meta=meta,
         autoencoder=cast(Autoencoder, autoencoder),
         reader=cast(ReaderNetwork, reader),
+        progress=cast(ProgressNetwork, progress),
         key_step=cast(KeyStepModel, key_step),
         clip=cast(ClipModel, clip),
         text=MiniLM(),

@@ -9,6 +9,7 @@ from ksgen_models.interfaces import Parts
 from ksgen_models.mini.generate import QUALITIES, MiniKIG, MiniRegionModel, MiniVideoGenerator
 from ksgen_models.mini.networks import load_networks
 from ksgen_models.mini.scene_reader import MiniSceneReader
+from ksgen_models.mini.step_verifier import MiniStepVerifier
 from ksgen_models.planner import RetrievalPlanner, default_library
 
 BATCH = 4
@@ -38,4 +39,5 @@ def load_mini_parts(weights: str | Path | None = None, *, quality: str = "balanc
         domain_check=reader,
         provenance={"models": {f"mini/{name}": digest for name, digest in networks.hashes.items()}},
         batch=BATCH,
+        verifier=MiniStepVerifier(networks),
     )

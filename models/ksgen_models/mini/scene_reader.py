@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +14,21 @@ from numpy.typing import NDArray
 from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.networks import Networks
+from ksgen_models.mini.step_verifier import MiniStepVerifier
 from ksgen_models.planner.perception import SceneReading
+
+_SUSPECTED = 0.02
+"""What the reader takes for as likely as this is looked for again, by name."""
+_LOOKED_FOR = ("block", "ball", "cylinder", "peg")
+_STACK = "StackBlocks"
 
 
 @dataclass(frozen=True)
 class MiniSceneReader:
     """Reads a frame with the reader network; satisfies `SceneReader` and `ksgen_models.interfaces.DomainCheck`.
+
+    The reader network sees the whole at once and takes a guess at what there is; the progress network is then asked
+    about each thing that was guessed.
 
     Attributes:
         networks: the models.
@@ -29,12 +40,17 @@ class MiniSceneReader:
 
     def read(self, frame: NDArray[np.uint8]) -> SceneReading:
         """Name the scene and the objects of a frame (H, W, 3) uint8."""
-        scene, objects, _, _ = self._run(frame)
+        scene_logits, object_logits, _, _ = self._run(frame)
         meta = self.networks.meta
-        return SceneReading(
-            scene=dict(zip(map(_scene_name, meta.scenes), torch.softmax(scene, -1).tolist(), strict=True)),
-            objects=dict(zip(meta.objects, torch.sigmoid(objects).tolist(), strict=True)),
-        )
+        scene = dict(zip(map(_scene_name, meta.scenes), torch.softmax(scene_logits, -1).tolist(), strict=True))
+        objects = dict(zip(meta.objects, torch.sigmoid(object_logits).tolist(), strict=True))
+        suspected = [name for name, p in objects.items() if p >= _SUSPECTED and name.endswith(_LOOKED_FOR)]
+        asked = MiniStepVerifier(self.networks)
+        objects |= zip(suspected, asked.ask(frame, suspected, together=False).seen.tolist(), strict=True)
+        if scene.get(_STACK, 0.0) < 0.5:
+            return SceneReading(scene, objects)
+        blocks = [name for name in suspected if objects[name] >= 0.5 and name.endswith("block")]
+        return SceneReading(scene, objects, *_compared(asked, frame, blocks))
 
     def score(self, frame: NDArray[np.uint8]) -> float:
         """Confidence in [0, 1] that a frame is a Workbench scene: the classifier's, less where features are strange."""
@@ -53,3 +69,16 @@ class MiniSceneReader:
 def _scene_name(env_id: str) -> str:
     """``"KSGen/StackBlocks-v0"`` → ``"StackBlocks"``, the planner's name of the scene."""
     return env_id.split("/")[-1].rsplit("-", 1)[0]
+
+
+def _compared(
+    verifier: MiniStepVerifier, frame: NDArray[np.uint8], blocks: Iterable[str]
+) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
+    """Relative sizes of blocks, and how likely each stands on each other."""
+    pairs = list(itertools.permutations(blocks, 2))
+    said = verifier.ask(frame, [f"Put the {above} on the {below}" for above, below in pairs], together=False)
+    sizes = dict.fromkeys(blocks, 0.0)
+    for (above, below), smaller in zip(pairs, said.smaller.tolist(), strict=True):
+        sizes[below] += smaller
+        sizes[above] += 1.0 - smaller
+    return sizes, dict(zip(pairs, said.done.tolist(), strict=True))

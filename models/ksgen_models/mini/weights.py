@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from ksgen_models.errors import AssetError, WeightsMissing
-from ksgen_models.mini.config import AutoencoderConfig, MiniConfig, SkillTransformerConfig, UNetConfig
+from ksgen_models.mini.config import AutoencoderConfig, MiniConfig, ProgressConfig, SkillTransformerConfig, UNetConfig
 
-NETWORKS = ("autoencoder", "reader", "key_step", "clip")
+NETWORKS = ("autoencoder", "reader", "progress", "key_step", "clip")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def load_meta(folder: Path) -> MiniMeta:
             key_step=_unet(sizes["key_step"]),
             skill=SkillTransformerConfig(**sizes["skill"]),
             reader_width=sizes["reader_width"],
+            progress=ProgressConfig(**sizes["progress"]),
         )
         looks = tuple(tuple(look) for look in data["looks"])
         return MiniMeta(config, tuple(data["scenes"]), tuple(data["objects"]), looks, data["fps"])

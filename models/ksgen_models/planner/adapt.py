@@ -106,7 +106,20 @@ def _tower(task: str, reading: SceneReading | None) -> list[str]:
         chosen.remove(named[0])
         on_top = re.search(r"\btop(?! of)\b", plain(task)) is not None
         chosen = [*chosen, named[0]] if on_top else [named[0], *chosen]
-    return chosen if len(chosen) > 1 else []
+    return _built_on(chosen, reading) if len(chosen) > 1 else []
+
+
+def _built_on(chosen: list[str], reading: SceneReading | None) -> list[str]:
+    """The same tower begun with what stands already, where the words leave the order open."""
+    standing = {} if reading is None else {pair: p for pair, p in reading.on.items() if p >= SEEN}
+    on = {lower.removesuffix(" block"): upper.removesuffix(" block") for upper, lower in standing}
+    started = [colour for colour in chosen if colour in on and colour not in on.values()]
+    if not started:
+        return chosen
+    tower = [started[0]]
+    while (above := on.get(tower[-1])) is not None and above in chosen and above not in tower:
+        tower.append(above)
+    return [*tower, *(colour for colour in chosen if colour not in tower)]
 
 
 def _up(tower: list[str]) -> list[tuple[str, str]]:

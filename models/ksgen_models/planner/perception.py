@@ -22,11 +22,13 @@ class SceneReading:
             "knob", "button". A name that is left out is one the reader cannot judge. The order is the order in
             which a plan for all of them takes them.
         sizes: object name → relative size, for a stack that begins with the largest; may be empty.
+        on: (upper, lower) object names → probability that the one stands on the other; may be empty.
     """
 
     scene: Mapping[str, float]
     objects: Mapping[str, float]
     sizes: Mapping[str, float] = field(default_factory=dict)
+    on: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 class SceneReader(Protocol):

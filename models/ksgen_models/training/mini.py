@@ -23,6 +23,7 @@ from ksgen_models.mini.clip_model import ClipModel
 from ksgen_models.mini.config import FULL, TINY, MiniConfig
 from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import MiniMeta, load_network, save_meta, save_network
 from ksgen_models.processes import core_count
@@ -30,9 +31,11 @@ from ksgen_models.training.cache import Cache, cached, open_cache, raw_latents
 from ksgen_models.training.episodes import Episode, read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.hand_frames import Footage
+from ksgen_models.training.progress_data import read_works
 from ksgen_models.training.train_autoencoder import autoencoder_losses, make_pairs, set_statistics
 from ksgen_models.training.train_clip import BETA, ClipBatches, clip_losses
 from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses, pointing_losses
+from ksgen_models.training.train_progress import ProgressBatches, progress_losses
 from ksgen_models.training.train_reader import ReaderBatches, held_out, reader_losses
 from ksgen_models.training.tune_clip import ALPHA, tune_clip
 
@@ -43,7 +46,7 @@ class Recipe:
 
     Attributes:
         model: sizes.
-        autoencoder, reader, pointing, key_step, clip, clip_hands: the training runs, in this order; ``pointing`` is
+        autoencoder, reader, progress, pointing, key_step, clip, clip_hands: the training runs; ``pointing`` is
             that of the KIG's Skill Transformer alone, before image generator and Skill Transformer are trained
             together, and ``clip_hands`` that of the clip model with the hand structure loss, after the one without.
         alpha: weight of the hand structure loss (IVG Eq. 6); 0 leaves decoder and landmark network out.
@@ -58,6 +61,9 @@ class Recipe:
     )
     reader: FitConfig = field(
         default_factory=lambda: FitConfig(steps=5000, batch=32, learning_rate=1e-3, averaging=0.995)
+    )
+    progress: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=3000, batch=24, learning_rate=1.5e-3, warmup=100, averaging=0.998)
     )
     pointing: FitConfig = field(
         default_factory=lambda: FitConfig(steps=2000, batch=16, learning_rate=1e-3, averaging=0.995)
@@ -82,6 +88,7 @@ SMALL = Recipe(
     crop=64,
     autoencoder=FitConfig(steps=12, batch=4, warmup=2),
     reader=FitConfig(steps=6, batch=8, warmup=2),
+    progress=FitConfig(steps=6, batch=2, warmup=2),
     pointing=FitConfig(steps=6, batch=2, warmup=2),
     key_step=FitConfig(steps=6, batch=2, warmup=2),
     clip=FitConfig(steps=6, batch=2, warmup=2),
@@ -169,11 +176,14 @@ def _train_side_by_side(names: list[str], run: _Run) -> None:
 
 
 def _train_generator(name: str, run: _Run, threads: int) -> None:
-    """Train and save one network on the run's cache; runs in a process of its own."""
+    """Train and save one network; runs in a process of its own."""
     torch.set_num_threads(threads)
-    cache = open_cache(run.out / "cache")
     torch.manual_seed(0)
-    save_network(name, _GENERATORS[name](run, cache), run.out / "weights")
+    if name == "progress":  # it learns from the pictures alone
+        network = _train_progress(run)
+    else:
+        network = _ON_CACHE[name](run, open_cache(run.out / "cache"))
+    save_network(name, network, run.out / "weights")
 
 
 def _weights_of(name: str, out: Path) -> Path:
@@ -217,8 +227,16 @@ def _train_clip(run: _Run, cache: Cache) -> nn.Module:
     )
 
 
-_GENERATORS = {"clip": _train_clip, "reader": _train_reader, "key_step": _train_key_step}
-"""What is trained on the cache, the longest first."""
+def _train_progress(run: _Run) -> nn.Module:
+    recipe, works = run.recipe, read_works([run.data], limit=run.recipe.episodes)
+    batches = ProgressBatches(works, *sentence_states(works.texts), np.arange(len(works.works)))
+    network = ProgressNetwork(recipe.model.progress)
+    return fit("progress", network, batches, progress_losses, recipe.progress, run.out, resume=run.resume)
+
+
+_ON_CACHE = {"clip": _train_clip, "reader": _train_reader, "key_step": _train_key_step}
+_GENERATORS = ("clip", "reader", "key_step", "progress")
+"""What is trained when the autoencoder is there, the longest first."""
 
 
 def _spread(looks: np.ndarray, number: int) -> tuple[tuple[float, ...], ...]:

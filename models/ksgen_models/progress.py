@@ -1,0 +1,77 @@
+"""How far a piece of work has come: verdicts on its steps, and what follows from them.
+
+A verdict comes from one picture, so it is "done" or "not done". "Undone" is said of a step that was done in an earlier
+picture and is not any more: `since` compares two verifications of the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ksgen_models.errors import InvalidInput, TaskDone
+from ksgen_models.types import Plan
+
+State = Literal["done", "not done", "undone"]
+DONE_FROM = 0.5
+"""Least probability with which a step counts as done."""
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """What a picture shows of one step.
+
+    Attributes:
+        step: the sentence.
+        state: ``"done"``, ``"not done"`` or ``"undone"``.
+        confidence: in [0, 1], probability that the state is right.
+        done: in [0, 1], probability that the step has been done.
+        seen: in [0, 1], probability that the things which the sentence names are in the picture.
+    """
+
+    step: str
+    state: State
+    confidence: float
+    done: float
+    seen: float
+
+    @classmethod
+    def of(cls, step: str, done: float, seen: float) -> StepVerdict:
+        """The verdict that two probabilities make."""
+        is_done = done >= DONE_FROM
+        return cls(step, "done" if is_done else "not done", done if is_done else 1.0 - done, done, seen)
+
+
+def since(before: Sequence[StepVerdict], now: Sequence[StepVerdict]) -> tuple[StepVerdict, ...]:
+    """The present verdicts, with "undone" for steps that were done before and are not any more.
+
+    The confidence in "undone" is that in both pictures: the product of the two.
+
+    Raises:
+        InvalidInput: they are about different steps.
+    """
+    if [one.step for one in before] != [one.step for one in now]:
+        raise InvalidInput("verdicts can be compared where they are about the same steps, in the same order")
+    return tuple(
+        replace(new, state="undone", confidence=old.done * new.confidence)
+        if old.state == "done" and new.state == "not done"
+        else new
+        for old, new in zip(before, now, strict=True)
+    )
+
+
+def left_to_do(plan: Plan, verdicts: Sequence[StepVerdict]) -> Plan:
+    """The plan without the steps that the frame shows as done, which go to `Plan.done`.
+
+    Args:
+        plan: the whole procedure.
+        verdicts: one for each of its steps.
+
+    Raises:
+        TaskDone: every step is done.
+    """
+    missing = tuple(verdict.step for verdict in verdicts if verdict.state != "done")
+    if not missing:
+        raise TaskDone(plan.task, plan.steps, min(verdict.confidence for verdict in verdicts))
+    return replace(plan, steps=missing, done=tuple(verdict.step for verdict in verdicts if verdict.state == "done"))
