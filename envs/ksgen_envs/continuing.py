@@ -74,15 +74,16 @@ def evaluate_continuing(
         most_done: steps done at most.
         all_done: show all of the work done instead.
     """
-    from ksgen_envs.places import true_states
+    from ksgen_envs.offscreen import first_picture
     from ksgen_envs.workbench import Workbench
 
     for seed in seeds:
         for env_id in tasks:
-            instruction = Workbench(env_id, seed).instruction
+            bench = Workbench(env_id, seed)
+            instruction = bench.instruction
             steps = instruction.steps
             done = len(steps) if all_done else seed % min(most_done + 1, len(steps))
-            frame = true_states(env_id, seed)[done].picture
+            frame = first_picture(bench, steps[:done])
             missing = tuple(meaning(step.description) for step in steps[done:])
             planned: tuple[str, ...] = ()
             error = ""

@@ -7,6 +7,7 @@ uploaded anew. Two models that are drawn in turns have a context each: in one th
 from __future__ import annotations
 
 import atexit
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from ksgen_envs.goals import StepGoal
     from ksgen_envs.workbench import Workbench
 
 _MAX_GEOMS = 2000
@@ -109,9 +111,13 @@ class Pictures:
         _idle.setdefault(self._size, []).append(self._gl)
 
 
-def first_picture(bench: Workbench) -> NDArray[np.uint8]:
-    """What the robot's camera sees of a scene at its start, (H, W, 3) uint8 RGB."""
+def first_picture(bench: Workbench, done: Sequence[StepGoal] = ()) -> NDArray[np.uint8]:
+    """What the robot's camera sees of a scene at its start, or with some steps ``done``, (H, W, 3) uint8 RGB."""
+    from ksgen_envs.workbench import set_goal
+
     model, data = bench.start()
+    for step in done:
+        set_goal(model, data, step)
     bench.apply_effects(model, data)
     with closing(Pictures(model, bench.camera_name, bench.image_size)) as pictures:
         return pictures.take(data)
