@@ -172,7 +172,8 @@ class StepVerifier(Protocol):
     def verify(self, frame: NDArray[np.uint8], steps: tuple[str, ...]) -> tuple[StepVerdict, ...]:
         """Say of each step of one procedure whether a frame (H, W, 3) uint8 shows it as done.
 
-        The steps of a procedure are asked together: whether the drawer was opened can be told from what lies in it.
+        The steps of a procedure are asked together, in its order: whether the drawer was opened can be told from what
+        lies in it.
         Safe to call from several threads.
         """
         ...

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from ksgen_models.errors import InvalidInput, TaskDone
 from ksgen_models.types import Plan
 
 State = Literal["done", "not done", "undone"]
+_MOST_SETS = 10
 DONE_FROM = 0.5
 """Least probability with which a step counts as done."""
 
@@ -41,6 +44,33 @@ class StepVerdict:
         """The verdict that two probabilities make."""
         is_done = done >= DONE_FROM
         return cls(step, "done" if is_done else "not done", done if is_done else 1.0 - done, done, seen)
+
+
+def weighed_in_order(done: Sequence[float], in_order: float = 0.9) -> tuple[float, ...]:
+    """Probabilities that steps are done, given that work is mostly done in the plan's order.
+
+    Steps judged one by one may make a set that hardly ever occurs: the third done, the second not. Each set of done
+    steps is weighed by how likely it is beforehand; the sets that begin a plan share ``in_order``, all others the rest
+    ("sort everything" leaves the order open).
+
+    Args:
+        done: probability of each step, judged alone, in [0, 1].
+        in_order: in (0, 1].
+
+    Returns:
+        Probability of each step, over all sets; of plans of more than ten steps, over those that begin the plan.
+    """
+    number = len(done)
+    likely = np.clip(np.array(done, np.float64), 1e-4, 1 - 1e-4)
+    beginnings = np.tri(number + 1, number, -1, dtype=bool)  # row k: the first k are done
+    sets, prior = beginnings, np.full(number + 1, in_order / (number + 1))
+    if 1 < number <= _MOST_SETS and in_order < 1:
+        every = (np.arange(2**number)[:, None] >> np.arange(number)) % 2 == 1
+        others = every[~(every[:, None] == beginnings).all(-1).any(-1)]
+        sets = np.concatenate([beginnings, others])
+        prior = np.append(prior, np.full(len(others), (1 - in_order) / len(others)))
+    weight = prior * np.where(sets, likely, 1 - likely).prod(axis=1)
+    return tuple((weight @ sets / weight.sum()).tolist())
 
 
 def since(before: Sequence[StepVerdict], now: Sequence[StepVerdict]) -> tuple[StepVerdict, ...]:

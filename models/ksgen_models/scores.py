@@ -106,9 +106,13 @@ def score_step(
 def trust(scores: Mapping[str, float]) -> float:
     """How far a key step with these scores is to be trusted, in [0, 1]: the geometric mean of what matters to a robot.
 
-    Hands must be found for a gripper to be led, what was asked for must happen, and nothing else. It ranks candidates;
-    it is no calibrated probability of success.
+    Hands must be found for a gripper to be led, what was asked for must happen, and nothing else. It ranks candidates.
+    Where the package holds a calibrated model (`ksgen_models.calibration`), it is that model's probability of success.
     """
+    from ksgen_models.calibration import shipped_trust
+
+    if (model := shipped_trust()) is not None:
+        return model.probability(scores)
     parts = [
         scores["hand_rate"],
         scores["goal_agreement"],

@@ -12,7 +12,7 @@ from ksgen_models.mini.config import TINY
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.planner.adapt import adapt
 from ksgen_models.planner.perception import SceneReading
-from ksgen_models.progress import StepVerdict, left_to_do, since
+from ksgen_models.progress import StepVerdict, left_to_do, since, weighed_in_order
 from ksgen_models.scores import step_agreement
 from ksgen_models.training.progress_data import things_in
 from ksgen_models.types import Plan
@@ -28,6 +28,15 @@ def test_a_verdict_is_as_sure_as_its_probability():
     sure, unsure, done = verdicts(0.02, 0.4, 0.9)
     assert [one.state for one in (sure, unsure, done)] == ["not done", "not done", "done"]
     assert [one.confidence for one in (sure, unsure, done)] == pytest.approx([0.98, 0.6, 0.9])
+
+
+def test_sets_of_steps_that_begin_the_plan_are_likelier():
+    assert weighed_in_order((0.9, 0.4, 0.9))[1] > 0.5, "the third is done, so the second hardly is not"
+    assert weighed_in_order((0.1, 0.6, 0.1))[1] < 0.3, "the first is not done, so the second hardly is"
+    assert weighed_in_order((0.01, 0.99, 0.02))[1] > 0.8, "sure enough of another order"
+    assert weighed_in_order((0.3,)) == pytest.approx((0.3,))
+    assert min(weighed_in_order((0.9,) * 12)) > 0.85
+    assert weighed_in_order(()) == ()
 
 
 def test_undone_is_what_was_done_and_is_not_any_more():

@@ -160,6 +160,42 @@ def key_steps(
     typer.echo(f"written: {out / 'key-steps.json'}")
 
 
+@app.command("trust")
+def trust(
+    endings: Annotated[
+        list[Path],
+        typer.Argument(help="figures.json of `evaluate`, or lines of JSON with seed, scores and success. Repeatable."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for trust.json and trust.svg.")] = Path(
+        "out/evaluate-trust"
+    ),
+    source: Annotated[str, typer.Option("--source", help="What the key steps are, for the record.")] = "",
+) -> None:
+    """Calibrate trust on key steps of scenes with even seeds, and see on those with odd seeds how well it foretells.
+
+    To use the result, put its trust.json in the place of the package's own.
+    """
+    from ksgen_launch.trust_evaluation import calibrate, read_endings, reliability_picture
+    from ksgen_models.calibration import save_trust
+
+    known = read_endings(endings)
+    model, said, share = calibrate(known, source)
+    out.mkdir(parents=True, exist_ok=True)
+    save_trust(model, out / "trust.json")
+    (out / "trust.svg").write_text(reliability_picture(said))
+    for name, weight in zip(model.names, model.weights, strict=True):
+        typer.echo(f"weight of {name:<20} {weight:.2f}")
+    typer.echo(f"fitted to {model.provenance['key_steps']} key steps, {model.provenance['succeeded']:.2f} succeeded")
+    typer.echo(f"of {sum(number for *_, number in said.bins)} others:")
+    for name, one in (("trust", said), ("share of successes", share)):
+        typer.echo(
+            f"  {name:<20} Brier {one.brier:.3f}, calibration error {one.expected_error:.3f}, ranking {one.ranking:.3f}"
+        )
+    for mean, ended, number in said.bins:
+        typer.echo(f"  trusted {mean:.2f}: {ended:.2f} succeeded of {number}")
+    typer.echo(f"written: {out / 'trust.json'}, {out / 'trust.svg'}")
+
+
 @app.command("clips")
 def clips(
     generated: Annotated[Path, typer.Argument(help="Folder of generated clips.")],

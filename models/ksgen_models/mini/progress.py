@@ -3,7 +3,7 @@
 A few learned queries a sentence read it, look at the picture and at the queries of the sentences asked together with
 it, and so on for some layers, as in the Skill Transformer. A plan's steps are asked together, as a set without order:
 that a closed drawer holds the red ball can only be told from what else was to be done. Pictures are looked at in cells
-of eight by eight pixels of the model's picture, so that a block of three centimetres is two cells wide.
+of sixteen by sixteen pixels of the model's picture, the width of a block of three centimetres.
 
 The queries also point at where their step changes the picture, before or after it is done. Nothing but training uses
 that: which block is the green one is learnt from it, and slowly from one bit a sentence.
@@ -32,7 +32,7 @@ class Progress:
         done: (B, S) logits, what the sentence asks for has been done.
         seen: (B, S) logits, what the sentence names is there.
         smaller: (B, S) logits, of the two things that it names the first is the smaller one.
-        where: (B, S, h, w) logits, where the step changes the picture; the cells are 8 pixels of the model's picture.
+        where: (B, S, h, w) logits, where the step changes the picture; a cell is 16 pixels of the model's picture.
     """
 
     done: Tensor
@@ -89,8 +89,8 @@ class ProgressNetwork(nn.Module):
         return Progress(done, seen, smaller, where.logsumexp(2).unflatten(-1, (height, -1)) + self.rarity)
 
     def _look(self, picture: Tensor) -> tuple[Tensor, int]:
-        """(B, 3, H, W) → pixels (B, h*w, C) and their rows, h = H / 4."""
-        x = self.block(self.patch(F.pixel_unshuffle(picture, 4)))
+        """(B, 3, H, W) → pixels (B, h*w, C) and their rows, h = H / 8."""
+        x = F.avg_pool2d(self.block(self.patch(F.pixel_unshuffle(picture, 4))), 2)
         height, width = x.shape[-2:]
         pixels = x.flatten(2).transpose(1, 2)
         return self.pixel_norm(pixels + self.place(_waves(height, width, x.device).to(pixels.dtype))), height

@@ -15,11 +15,9 @@ from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.networks import Networks
 from ksgen_models.mini.step_verifier import MiniStepVerifier
+from ksgen_models.planner.adapt import SEEN
 from ksgen_models.planner.perception import SceneReading
 
-_SUSPECTED = 0.02
-"""What the reader takes for as likely as this is looked for again, by name."""
-_LOOKED_FOR = ("block", "ball", "cylinder", "peg")
 _STACK = "StackBlocks"
 
 
@@ -27,8 +25,8 @@ _STACK = "StackBlocks"
 class MiniSceneReader:
     """Reads a frame with the reader network; satisfies `SceneReader` and `ksgen_models.interfaces.DomainCheck`.
 
-    The reader network sees the whole at once and takes a guess at what there is; the progress network is then asked
-    about each thing that was guessed.
+    The reader network sees the whole at once and says what there is; of a scene of blocks the progress network is then
+    asked which stands on which, and which is the smaller.
 
     Attributes:
         networks: the models.
@@ -44,13 +42,10 @@ class MiniSceneReader:
         meta = self.networks.meta
         scene = dict(zip(map(_scene_name, meta.scenes), torch.softmax(scene_logits, -1).tolist(), strict=True))
         objects = dict(zip(meta.objects, torch.sigmoid(object_logits).tolist(), strict=True))
-        suspected = [name for name, p in objects.items() if p >= _SUSPECTED and name.endswith(_LOOKED_FOR)]
-        asked = MiniStepVerifier(self.networks)
-        objects |= zip(suspected, asked.ask(frame, suspected, together=False).seen.tolist(), strict=True)
         if scene.get(_STACK, 0.0) < 0.5:
             return SceneReading(scene, objects)
-        blocks = [name for name in suspected if objects[name] >= 0.5 and name.endswith("block")]
-        return SceneReading(scene, objects, *_compared(asked, frame, blocks))
+        blocks = [name for name, p in objects.items() if p >= SEEN and name.endswith(" block")]
+        return SceneReading(scene, objects, *_compared(MiniStepVerifier(self.networks), frame, blocks))
 
     def score(self, frame: NDArray[np.uint8]) -> float:
         """Confidence in [0, 1] that a frame is a Workbench scene: the classifier's, less where features are strange."""

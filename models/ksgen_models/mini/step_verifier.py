@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.networks import Networks
-from ksgen_models.progress import StepVerdict
+from ksgen_models.progress import StepVerdict, weighed_in_order
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class MiniStepVerifier:
     def verify(self, frame: NDArray[np.uint8], steps: tuple[str, ...]) -> tuple[StepVerdict, ...]:
         """See `ksgen_models.interfaces.StepVerifier`."""
         said = self.ask(frame, steps, together=True)
+        likely = weighed_in_order(said.done.tolist())
         return tuple(
-            StepVerdict.of(step, float(done), float(seen))
-            for step, done, seen in zip(steps, said.done, said.seen, strict=True)
+            StepVerdict.of(step, done, float(seen)) for step, done, seen in zip(steps, likely, said.seen, strict=True)
         )
 
     @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ SENTENCES = 8
 """Sentences about a picture: those of the plan, then single ones about things there and not there."""
 POINTING = 0.3
 UNKNOWN = -1.0
-_CELL = 4  # pixels of the small picture
+_CELL = 8  # pixels of the small picture
 _STACK, _DRAWER = "KSGen/StackBlocks-v0", "KSGen/StoreInDrawer-v0"
 _ORDERED = (_DRAWER,)
 """Scenes in which a step is told from the others of its plan, so that none may be left out."""
@@ -29,7 +30,7 @@ _ORDERED = (_DRAWER,)
 @dataclass(frozen=True)
 class ProgressBatch:
     """Attributes: picture (B, 3, h, w); tokens (B, S, L, D), mask (B, S, L), together (B, S, S); truth (B, S, 3) in
-    {0, 1}, or `UNKNOWN`, in the order of `ksgen_models.mini.progress.ANSWERS`; where (B, S, h / 4, w / 4) in [0, 1],
+    {0, 1}, or `UNKNOWN`, in the order of `ksgen_models.mini.progress.ANSWERS`; where (B, S, h / 8, w / 8) in [0, 1],
     the share of each cell that the step changes, all `UNKNOWN` for sentences that are no step of the plan.
     """
 
@@ -106,12 +107,7 @@ class ProgressBatches:
         while len(made) < number:
             kind = random.random()
             if kind < 0.3:
-                text = int(random.choice(self.works.names))
-                if random.random() < 0.5:  # something that is there
-                    there = sorted(work.objects & {self.works.texts[index] for index in self.works.names})
-                    if there:
-                        text = self.works.texts.index(str(random.choice(there)))
-                made.append(Asked(text, seen=float(self.works.texts[text] in work.objects)))
+                made.append(self._name(work, random))
             elif kind < 0.4:
                 other = self.works.works[int(random.choice(self.chosen))]
                 if other.scene != work.scene:
@@ -124,7 +120,7 @@ class ProgressBatches:
         """A sentence of this kind of scene about things that may be there or not."""
         own = [self.works.things[text] for text in work.texts if self.works.things[text]]
         if not own:
-            return self._unrelated(work, random)
+            return self._name(work, random)
         names = list(own[random.integers(len(own))])
         there = sorted(name for name in work.objects if name.split()[-1] == names[0].split()[-1])
         if work.scene == _STACK:
@@ -133,7 +129,7 @@ class ProgressBatches:
             names[0] = str(random.choice(there))
         if random.random() < 0.5:  # exchange a colour
             place = int(random.integers(len(names)))
-            colour = self.works.texts[int(random.choice(self.works.names))].split()[0]
+            colour = self.works.texts[self._any(self.works.names, random)].split()[0]
             names = [f"{colour} {name.split()[1]}" if i == place else name for i, name in enumerate(names)]
             if len(names) > 1 and names[1].split()[1] in ("bin", "hole"):  # things go where their colour is
                 names = [f"{colour} {name.split()[1]}" for name in names]
@@ -148,9 +144,15 @@ class ProgressBatches:
         done = float(bool(steps) and steps[0] < k)
         return Asked(text, done, float(seen), self._smaller(work, text) if seen else UNKNOWN)
 
-    def _unrelated(self, work: Work, random: np.random.Generator) -> Asked:
-        text = int(random.choice(self.works.names))
+    def _name(self, work: Work, random: np.random.Generator) -> Asked:
+        """The name of something, in half of the cases of something that is there."""
+        there = [index for index in self.works.names if self.works.texts[index] in work.objects]
+        text = self._any(there if there and random.random() < 0.5 else self.works.names, random)
         return Asked(text, seen=float(self.works.texts[text] in work.objects))
+
+    @staticmethod
+    def _any(indices: Sequence[int], random: np.random.Generator) -> int:
+        return int(indices[random.integers(len(indices))])
 
     def _smaller(self, work: Work, text: int) -> float:
         things = self.works.things[text]
@@ -160,7 +162,7 @@ class ProgressBatches:
 
 
 def changed_cells(work: Work, step: int | None, shift: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(h / 4, w / 4) share of each cell that the step changes; all `UNKNOWN` without a step."""
+    """(h / 8, w / 8) share of each cell that the step changes; all `UNKNOWN` without a step."""
     height, width = (side // _CELL for side in work.pictures.shape[1:3])
     if step is None:
         return np.full((height, width), UNKNOWN, np.float32)
