@@ -179,10 +179,8 @@ def _train_generator(name: str, run: _Run, threads: int) -> None:
     """Train and save one network; runs in a process of its own."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    if name == "progress":  # it learns from the pictures alone
-        network = _train_progress(run)
-    else:
-        network = _ON_CACHE[name](run, open_cache(run.out / "cache"))
+    # What learns from the pictures alone needs no cache.
+    network = _train_progress(run) if name == "progress" else _ON_CACHE[name](run, open_cache(run.out / "cache"))
     save_network(name, network, run.out / "weights")
 
 
