@@ -69,7 +69,10 @@ class RegionPrediction:
 
 
 class Planner(Protocol):
-    """Writes the key steps of a task."""
+    """Writes the key steps of a task.
+
+    One with an attribute ``as_told`` that is true has the last word: nothing is left out as done already.
+    """
 
     def plan(self, frame: NDArray[np.uint8], task: str) -> Plan:
         """Raises `UnknownTask` when no procedure fits."""

@@ -19,6 +19,8 @@ State = Literal["done", "not done", "undone"]
 _MOST_SETS = 10
 DONE_FROM = 0.5
 """Least probability with which a step counts as done."""
+LEFT_OUT_FROM = 0.95
+"""Least probability with which a step is left out of a plan: one too few costs more than one too many."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def since(before: Sequence[StepVerdict], now: Sequence[StepVerdict]) -> tuple[St
 
 
 def left_to_do(plan: Plan, verdicts: Sequence[StepVerdict]) -> Plan:
-    """The plan without the steps that the frame shows as done, which go to `Plan.done`.
+    """The plan without the steps that the frame surely shows as done, which go to `Plan.done`.
 
     Args:
         plan: the whole procedure.
@@ -101,7 +103,7 @@ def left_to_do(plan: Plan, verdicts: Sequence[StepVerdict]) -> Plan:
     Raises:
         TaskDone: every step is done.
     """
-    missing = tuple(verdict.step for verdict in verdicts if verdict.state != "done")
+    missing = tuple(verdict.step for verdict in verdicts if verdict.done < LEFT_OUT_FROM)
     if not missing:
-        raise TaskDone(plan.task, plan.steps, min(verdict.confidence for verdict in verdicts))
-    return replace(plan, steps=missing, done=tuple(verdict.step for verdict in verdicts if verdict.state == "done"))
+        raise TaskDone(plan.task, plan.steps, min(verdict.done for verdict in verdicts))
+    return replace(plan, steps=missing, done=tuple(one.step for one in verdicts if one.done >= LEFT_OUT_FROM))

@@ -119,7 +119,6 @@ def trust(scores: Mapping[str, float]) -> float:
         scores["motion_inside"],
         scores["bone_constancy"],
         min(scores["background_psnr"] / _HELD, 1.0),
-        *([scores[TEXT]] if TEXT in scores else []),
     ]
     return float(np.prod(np.clip(parts, 1e-3, 1.0)) ** (1.0 / len(parts)))
 

@@ -12,6 +12,7 @@ from ksgen_agent import Agent, Imagination, PresetError, TaskDone
 from ksgen_agent.wire import messages as wire
 from ksgen_agent.wire.failures import to_exception, to_message
 from ksgen_agent.wire.key_steps import pack_plan, unpack_plan
+from ksgen_models.planner import VerbatimPlanner
 from ksgen_models.progress import StepVerdict, since
 from ksgen_models.types import Plan
 
@@ -25,7 +26,7 @@ class Ruler:
     def verify(self, frame, steps):
         column = find_colour(frame, BLOCK)[1].min()
         pushes = (column - FIRST) // 10
-        return tuple(StepVerdict.of(step, 0.9 if index < pushes else 0.2, 1.0) for index, step in enumerate(steps))
+        return tuple(StepVerdict.of(step, 0.98 if index < pushes else 0.2, 1.0) for index, step in enumerate(steps))
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +55,24 @@ def test_the_whole_procedure_is_there_for_the_asking(agent):
     assert agent.plan(frame(3), TASK, from_here=False).done == ()
 
 
+def test_whoever_has_a_plan_gets_all_of_it():
+    with Agent("push", parts=replace(make_parts(), verifier=Ruler()), planner=VerbatimPlanner()) as told:
+        assert told.plan(frame(2), "push the block; push it again").steps == ("push the block", "push it again")
+
+
 def test_a_finished_task_is_said_to_be_done(agent):
     with pytest.raises(TaskDone, match="every step") as caught:
         agent.imagine(frame(3), TASK)
     assert caught.value.steps == tuple(TASK.split(" then "))
     there = to_exception(to_message("job", caught.value))
     assert isinstance(there, TaskDone)
-    assert (there.task, there.steps, there.confidence) == (TASK, caught.value.steps, pytest.approx(0.9))
+    assert (there.task, there.steps, there.confidence) == (TASK, caught.value.steps, pytest.approx(0.98))
 
 
 def test_a_clip_that_does_its_step_and_no_other_agrees_with_the_text(agent):
     # The imagined push is 12 to 15 pixels: one step's worth.
     scores = [step.scores["text_agreement"] for step in agent.imagine(frame(0), TASK).steps]
-    assert scores[0] == pytest.approx(0.9 * 0.8)
+    assert scores[0] == pytest.approx(0.98 * 0.8)
     with Agent("push", parts=make_parts()) as blind:
         assert "text_agreement" not in blind.imagine(frame(0), TASK).steps[0].scores
 

@@ -49,13 +49,13 @@ def test_undone_is_what_was_done_and_is_not_any_more():
 
 def test_what_is_done_leaves_the_plan():
     plan = Plan("put the red ball away", STEPS, 0.9, "retrieval")
-    left = left_to_do(plan, verdicts(0.9, 0.1, 0.1))
+    left = left_to_do(plan, verdicts(0.98, 0.1, 0.8))
     assert (left.done, left.steps) == (STEPS[:1], STEPS[1:])
     assert left_to_do(plan, verdicts(0.1, 0.1, 0.1)) == plan
     with pytest.raises(TaskDone, match="every step") as caught:
-        left_to_do(plan, verdicts(0.9, 0.7, 0.8))
+        left_to_do(plan, verdicts(0.99, 0.96, 0.97))
     assert caught.value.steps == STEPS
-    assert caught.value.confidence == pytest.approx(0.7)
+    assert caught.value.confidence == pytest.approx(0.96)
 
 
 def test_agreement_asks_for_the_step_and_for_nothing_else():

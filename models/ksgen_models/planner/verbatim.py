@@ -17,6 +17,8 @@ class VerbatimPlanner:
     """
 
     source = "verbatim"
+    as_told = True
+    """No step is left out, though the frame may show it as done."""
 
     def plan(self, frame: NDArray[np.uint8], task: str) -> Plan:
         """The key steps that ``task`` names, in its own words, set off by semicolons.
