@@ -19,7 +19,7 @@ State = Literal["done", "not done", "undone"]
 _MOST_SETS = 10
 DONE_FROM = 0.5
 """Least probability with which a step counts as done."""
-LEFT_OUT_FROM = 0.95
+LEFT_OUT_FROM = 0.7
 """Least probability with which a step is left out of a plan: one too few costs more than one too many."""
 
 

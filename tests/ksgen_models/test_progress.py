@@ -49,7 +49,7 @@ def test_undone_is_what_was_done_and_is_not_any_more():
 
 def test_what_is_done_leaves_the_plan():
     plan = Plan("put the red ball away", STEPS, 0.9, "retrieval")
-    left = left_to_do(plan, verdicts(0.98, 0.1, 0.8))
+    left = left_to_do(plan, verdicts(0.98, 0.1, 0.6))
     assert (left.done, left.steps) == (STEPS[:1], STEPS[1:])
     assert left_to_do(plan, verdicts(0.1, 0.1, 0.1)) == plan
     with pytest.raises(TaskDone, match="every step") as caught:
