@@ -35,5 +35,5 @@ class SilentSkills(nn.Module):
 def without_skills(networks: Networks) -> Networks:
     """The same networks, whose KIG has only the sentences' own tokens and the frame to go by."""
     key_step = deepcopy(networks.key_step)
-    key_step.skill = SilentSkills(key_step.skill)
+    key_step._modules["skill"] = SilentSkills(key_step.skill)  # as the attribute is declared, it takes no stand-in
     return replace(networks, key_step=key_step)

@@ -152,7 +152,7 @@ class ProgressBatches:
 
     @staticmethod
     def _any(indices: Sequence[int], random: np.random.Generator) -> int:
-        return int(indices[random.integers(len(indices))])
+        return int(indices[int(random.integers(len(indices)))])
 
     def _smaller(self, work: Work, text: int) -> float:
         things = self.works.things[text]
