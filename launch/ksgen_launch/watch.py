@@ -50,9 +50,10 @@ def work_of(steps: int) -> int:
 
 
 def watch_parts(parts: Parts, listener: Listener) -> Parts:
-    """The same parts, telling ``listener`` what they do."""
+    """The same parts, telling ``listener`` what they do; it is told of one imagination at a time."""
     return replace(
         parts,
+        batch=1,
         planner=_Planner(parts.planner, listener),
         image_generator=_ImageGenerator(parts.image_generator, listener),
         region_model=_RegionModel(parts.region_model, listener),
@@ -65,6 +66,10 @@ def watch_parts(parts: Parts, listener: Listener) -> Parts:
 class _Planner:
     part: Planner
     listener: Listener
+
+    @property
+    def as_told(self) -> bool:
+        return getattr(self.part, "as_told", False)
 
     def plan(self, frame: NDArray[np.uint8], task: str) -> Plan:
         self.listener.begun("planning")

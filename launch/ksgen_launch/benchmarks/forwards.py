@@ -145,13 +145,13 @@ def again(calls: list[Call]) -> None:
 
 
 def staged(parts: Parts, watch: Watch) -> Parts:
-    """The same parts, whose work is timed by ``watch`` as stages of an imagination (`STAGES`)."""
+    """The same parts for one imagination at a time, timed by ``watch`` as stages of it (`STAGES`)."""
     wrapped: dict[str, Any] = {}
     for name, (method, label) in STAGES.items():
         part = getattr(parts, name)
         if part is not None:
             wrapped[name] = _Staged(part, method, watch.wrap(getattr(part, method), label))
-    return replace(parts, **wrapped)
+    return replace(parts, batch=1, **wrapped)
 
 
 class _Staged:
