@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.imaginer import Imaginer, ImaginerSpec, StreamEnd
-from ksgen_envs.subgoals.imagining import accepts
+from ksgen_envs.subgoals.imagining import options_of
 from ksgen_models.errors import InvalidInput
 from ksgen_models.types import KeyStep
 
@@ -67,7 +67,7 @@ class CachedImaginer:
         key = _key(frame, task, seed, allow_out_of_domain)
         known = self._look_up(key)
         if known is None:
-            options = _options(self._imaginer.imagine, allow_out_of_domain, cancel)
+            options = options_of(self._imaginer.imagine, allow_out_of_domain, cancel)
             known = self._keep(key, self._imaginer.imagine(frame, task, seed=seed, **options))
         return known
 
@@ -106,7 +106,7 @@ class CachedImaginer:
                 [frames[i] for i in missing],
                 [tasks[i] for i in missing],
                 seeds=[seeds[i] for i in missing],
-                **_options(inside.imagine_batch, allow_out_of_domain, cancel),
+                **options_of(inside.imagine_batch, allow_out_of_domain, cancel),
             )
             for i, result in zip(missing, results, strict=True):
                 found[keys[i]] = result if isinstance(result, Exception) else self._keep(keys[i], result)
@@ -134,10 +134,3 @@ class CachedImaginer:
 def _key(frame: NDArray[np.uint8], task: str, seed: int, allow_out_of_domain: bool) -> _Key:
     digest = hashlib.sha256(np.ascontiguousarray(frame).data).digest()
     return digest, frame.shape, frame.dtype.str, task, int(seed), bool(allow_out_of_domain)
-
-
-def _options(function: Any, allow_out_of_domain: bool, cancel: threading.Event | None) -> dict[str, Any]:
-    options: dict[str, Any] = {"allow_out_of_domain": allow_out_of_domain}
-    if cancel is not None and accepts(function, "cancel"):
-        options["cancel"] = cancel
-    return options

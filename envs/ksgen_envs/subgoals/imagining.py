@@ -150,6 +150,16 @@ def accepts(function: Callable[..., Any], name: str) -> bool:
         return False
 
 
+def options_of(
+    function: Callable[..., Any], allow_out_of_domain: bool, cancel: threading.Event | None
+) -> dict[str, Any]:
+    """What to call an imaginer's ``function`` with: ``cancel`` goes along where it is given and taken."""
+    options: dict[str, Any] = {"allow_out_of_domain": allow_out_of_domain}
+    if cancel is not None and accepts(function, "cancel"):
+        options["cancel"] = cancel
+    return options
+
+
 class _Job:
     """One call of the imaginer, for one ticket or for several."""
 
@@ -185,9 +195,7 @@ class _Job:
     def _call(self, imaginer: Any, allow_out_of_domain: bool) -> Sequence[Imagination | Exception]:
         requests = [ticket.request for ticket in self.tickets]
         function = imaginer.imagine if len(requests) == 1 else imaginer.imagine_batch
-        options: dict[str, Any] = {"allow_out_of_domain": allow_out_of_domain}
-        if accepts(function, "cancel"):
-            options["cancel"] = self._stop
+        options = options_of(function, allow_out_of_domain, self._stop)
         if len(requests) == 1:
             request = requests[0]
             return [function(request.frame, request.task, seed=request.seed, **options)]

@@ -7,14 +7,13 @@ import json
 import threading
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent.imagination import Imagination
 from ksgen_agent.imaginer import Imaginer, ImaginerSpec, StreamEnd
-from ksgen_envs.subgoals.imagining import accepts
+from ksgen_envs.subgoals.imagining import options_of
 from ksgen_models.types import KeyStep
 
 
@@ -56,9 +55,7 @@ class KeptImaginer:
         place = self._folder / self._name(frame, task, seed, allow_out_of_domain)
         if place.is_dir():
             return Imagination.load(place)
-        options: dict[str, Any] = {"allow_out_of_domain": allow_out_of_domain}
-        if cancel is not None and accepts(self._imaginer.imagine, "cancel"):
-            options["cancel"] = cancel
+        options = options_of(self._imaginer.imagine, allow_out_of_domain, cancel)
         imagined = self._imaginer.imagine(frame, task, seed=seed, **options)
         imagined.save(place)
         return imagined
