@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
         if asked.imagination:
             filmed = film(env, _of_saved(env, asked.scene, asked.imagination), hand="imagined", **form)
         else:
-            with source_of(asked.imagined, asked.candidates) as source:
+            with source_of("mini" if asked.imagined else None, asked.candidates) as source:
                 hand = "imagined" if asked.imagined else "demonstrated"
                 filmed = film(env, source.whole(env), hand=hand, **form)
         write_film(asked.out, filmed.frames, quality=asked.quality)

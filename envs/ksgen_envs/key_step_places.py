@@ -20,7 +20,7 @@ class DrawnPlace:
     Attributes:
         generator: who drew it.
         env_id, seed: the scene.
-        step: k ≥ 1, the image after k steps.
+        step: k ≥ 1, the image after k steps from the frame on.
         thing: its name.
         moved: it is what the k-th step moves.
         off: metres off its true place; NaN where it is not found.
@@ -41,13 +41,21 @@ class DrawnPlace:
 
 
 def evaluate_key_steps(
-    generators: Mapping[str, KeyStepImageGenerator], tasks: Sequence[str], seeds: range
+    generators: Mapping[str, KeyStepImageGenerator], tasks: Sequence[str], seeds: range, *, begun: int = 0
 ) -> Iterator[DrawnPlace]:
-    """Have key-step images drawn from each scene's frame and true sentences; look for what the instruction moves."""
+    """Have key-step images drawn from each scene's frame and true sentences; look for what the instruction moves.
+
+    Args:
+        generators: by name.
+        tasks, seeds: the scenes.
+        begun: steps that the frame shows as done already; scenes that have no more of them are left out.
+    """
     for seed in seeds:
         for env_id in tasks:
-            steps = Workbench(env_id, seed).instruction.steps
-            states = true_states(env_id, seed)
+            steps = Workbench(env_id, seed).instruction.steps[begun:]
+            if not steps:
+                continue
+            states = true_states(env_id, seed)[begun:]
             for name, generator in generators.items():
                 images = generator.draw(states[0].picture, tuple(step.description for step in steps), seed=seed)
                 for k, (state, step) in enumerate(zip(states[1:], steps, strict=True), start=1):

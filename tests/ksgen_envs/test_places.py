@@ -52,6 +52,15 @@ def test_true_key_step_images_have_everything_in_place():
     assert not any(one.in_place for one in found if one.generator == "idle" and one.moved)
 
 
+def test_key_step_images_of_work_that_was_begun_are_those_that_are_left():
+    states = true_states("KSGen/StackBlocks-v0", SEED)
+    left = Truthful(states[1:])
+    found = list(evaluate_key_steps({"true": left}, ["KSGen/StackBlocks-v0"], range(SEED, SEED + 1), begun=1))
+    assert {one.step for one in found} == set(range(1, len(states) - 1))
+    assert all(one.in_place for one in found)
+    assert not list(evaluate_key_steps({"true": left}, ["KSGen/StackBlocks-v0"], range(SEED, SEED + 1), begun=9))
+
+
 @pytest.mark.parametrize("kind", [kind for kind in STEP_WORDINGS if kind != "press_button"])
 def test_wordings_of_a_step_mean_the_same_and_other_steps_do_not(kind):
     fields = {"a": "left upright" if "upright" in kind else "red ball", "b": "blue bin"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,18 @@ from small_episodes import make_demonstration, without_clips, write_episodes
 from ksgen_models.demonstration import save_demonstration
 from ksgen_models.errors import DatasetError
 from ksgen_models.interfaces import StepRequest
+from ksgen_models.mini.autoencoder import Autoencoder
 from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
 from ksgen_models.mini.networks import load_networks
 from ksgen_models.mini.scene_reader import MiniSceneReader
+from ksgen_models.mini.weights import load_network
 from ksgen_models.region_overlap import miou_loss
+from ksgen_models.training.cache import open_cache, raw_latents
+from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
-from ksgen_models.training.mini import SMALL, train_mini
+from ksgen_models.training.mini import SMALL, sentence_states, train_mini
+from ksgen_models.training.train_key_step import KeyStepBatches
+from ksgen_models.training.tune import main as tune_command
 from ksgen_models.training.tune_clip import PARTS
 from ksgen_models.training.tune_clip import main as tune_clip_command
 
@@ -77,6 +84,39 @@ def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_pat
     assert changed
     assert all(name.startswith(PARTS) for name in changed)
     assert load_networks(tmp_path / "weights").hashes["key_step.safetensors"]
+
+
+@pytest.mark.parametrize("network", ["key_step", "progress"])
+def test_tuning_changes_one_network_and_goes_on_where_it_stopped(trained, tmp_path, network):
+    data = trained.parent.parent / "data"
+    run = (network, "--data", data, "--weights", trained, "--out", tmp_path, "--batch", "2", "--learning-rate", "0.01")
+    tune_command([str(word) for word in (*run, "--steps", "2")])
+    tune_command([str(word) for word in (*run, "--steps", "4")])
+    steps = [json.loads(line)["step"] for line in (tmp_path / f"{network}.jsonl").read_text().splitlines()]
+    assert steps == [0, 1, 3]
+    for name in ("autoencoder", "reader", "progress", "key_step", "clip"):
+        before, after = (load_file(folder / f"{name}.safetensors") for folder in (trained, tmp_path / "weights"))
+        assert all(torch.equal(before[key], after[key]) for key in before) == (name != network)
+
+
+def test_the_key_step_images_of_a_plan_that_begins_midway_are_seen_from_its_own_frame(trained):
+    cache, random = open_cache(trained.parent / "cache"), np.random.default_rng(0)
+    episodes = read_episodes(trained.parent.parent / "data")
+    autoencoder = Autoencoder(SMALL.model.autoencoder)
+    load_network("autoencoder", autoencoder, trained)
+    batches = KeyStepBatches(cache, *sentence_states(cache.texts))
+    begun = set()
+    for number, episode in enumerate(episodes):
+        images = np.stack([episode.image(index) for index in range(episode.steps + 1)])
+        for _ in range(8):
+            start, end, picture = batches._part(number, random)
+            first = start - int(cache.first_step[number])
+            assert picture == cache.first_picture[number] + first
+            drawn = cache.key_latents[cache.plan_latents[picture] :][: end - start + 1]
+            seen = autoencoder.normalise(raw_latents(autoencoder, images[first:], images[first])).numpy()
+            assert np.allclose(drawn, seen[: len(drawn)], atol=2e-2)
+            begun.add(first)
+    assert {0, 1} <= begun
 
 
 def test_the_reader_names_scene_and_objects(trained):

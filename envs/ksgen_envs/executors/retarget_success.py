@@ -182,6 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--task", action="append", choices=TASKS, help="only this task (may be repeated)")
     parser.add_argument("--imagined", action="store_true", help="let an agent imagine the key steps")
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="imaginations to choose the best from")
+    parser.add_argument("--preset", default="mini", help="who imagines")
     parser.add_argument("--part", choices=PARTS, help="only single key steps, or only whole tasks")
     parser.add_argument("--out", type=Path, help="add lines of JSON to this file, and leave out scenes it holds")
     parser.add_argument("--sum", type=Path, nargs="+", metavar="FILE", help="only print the table of these files")
@@ -196,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = range(asked.first, asked.first + asked.scenes)
     wanted = [(env_id, seed) for seed in seeds for env_id in asked.task or TASKS]
     results = [result for result in known if (result.env_id, result.seed) in wanted]
-    with source_of(asked.imagined, asked.candidates) as source:
+    with source_of(asked.preset if asked.imagined else None, asked.candidates) as source:
         for env_id, seed in wanted:
             if (env_id, seed) in have:
                 continue
@@ -210,14 +211,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def source_of(imagined: bool, candidates: int = CANDIDATES) -> Iterator[Source]:
-    """True demonstrations, or an agent's imaginations with so many candidates; frees the networks at the end."""
-    if imagined:
+def source_of(preset: str | None, candidates: int = CANDIDATES) -> Iterator[Source]:
+    """True demonstrations, or a preset's imaginations with so many candidates; frees the networks at the end."""
+    if preset:
         from ksgen_agent import Agent
         from ksgen_agent.presets import find_preset, load_parts
         from ksgen_models.planner import VerbatimPlanner
 
-        parts = load_parts(find_preset("mini"))
+        parts = load_parts(find_preset(preset))
         with Agent(parts=parts, planner=VerbatimPlanner()) as agent:
             yield Imagined(parts.planner, agent, candidates)
         return

@@ -125,6 +125,7 @@ def progress(
 def key_steps(
     tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
     seeds: Annotated[str, typer.Option("--seeds", help="Scenes of each task, A:B.")] = "1000500:1000510",
+    begun: Annotated[int, typer.Option("--begun", min=0, help="Steps that the frame shows as done already.")] = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for key-steps.json.")] = Path("out/evaluate-key-steps"),
     final_evaluation: Annotated[
         bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
@@ -145,7 +146,7 @@ def key_steps(
     check_seeds(scene_seeds, final_evaluation)
     networks, settings = load_networks(), QUALITIES["balanced"]
     kigs = {"with": MiniKIG(networks, settings), "without": MiniKIG(without_skills(networks), settings)}
-    found = list(tqdm(evaluate_key_steps(kigs, chosen, scene_seeds), desc="things", unit="thing"))
+    found = list(tqdm(evaluate_key_steps(kigs, chosen, scene_seeds, begun=begun), desc="things", unit="thing"))
     out.mkdir(parents=True, exist_ok=True)
     record = [{**asdict(one), "in_place": one.in_place} for one in found]
     (out / "key-steps.json").write_text(json.dumps(record, indent=1) + "\n")

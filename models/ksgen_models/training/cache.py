@@ -40,7 +40,9 @@ class Cache:
         step_text: (K,) int64 into ``texts``.
         first_step: (E + 1,) int64, the key steps of episode e are ``first_step[e]:first_step[e + 1]``.
         first_picture: (E + 1,) int64, likewise for pictures.
-        key_latents: (P, C, s, s) float16, each picture seen from its episode's camera frame, normalised.
+        key_latents: (L, C, s, s) float16, normalised: of every picture that a plan can begin with, that picture and all
+            that follow it in its episode, each seen from it.
+        plan_latents: (P,) int64, where in ``key_latents`` those of the plan from picture p begin.
         texts: distinct step sentences.
         scene, objects: (E,) int64 and (E, O) bool, indices into the names.
         scene_names, object_names: the names.
@@ -59,6 +61,7 @@ class Cache:
     first_step: NDArray[np.int64]
     first_picture: NDArray[np.int64]
     key_latents: NDArray[np.float16]
+    plan_latents: NDArray[np.int64]
     texts: tuple[str, ...]
     scene: NDArray[np.int64]
     objects: NDArray[np.bool_]
@@ -110,6 +113,7 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
     side, channels = size // FACTOR, model.config.latent_channels
     clips = sum(episode.steps for episode in episodes if episode.has_clips)
     pictures = sum(episode.steps + 1 for episode in episodes)
+    seen = sum((episode.steps + 1) * (episode.steps + 2) // 2 for episode in episodes)
 
     def array(name: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
         return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
@@ -117,16 +121,20 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
     latents = array("latents", (clips, CLIP_FRAMES, channels, side, side), np.float16)
     masks = array("masks", (clips, CLIP_FRAMES, 2, 4 * side, 4 * side), np.uint8)
     small = array("pictures", (pictures, 8 * side, 8 * side, 3), np.uint8)
-    key_latents = array("key_latents", (pictures, channels, side, side), np.float16)
+    key_latents = array("key_latents", (seen, channels, side, side), np.float16)
     ways = array("ways", (sum(_ways(episode) for episode in episodes), 2 * side, 2 * side), np.uint8)
     clip_picture, clip_text, looks, step_text, first_step, first_picture = [], [], [], [], [0], [0]
-    way_picture, way_text = [], []
+    way_picture, way_text, plan_latents = [], [], []
     texts: dict[str, int] = {}
-    clip = picture = 0
+    clip = picture = latent = 0
     for episode in tqdm(episodes, desc="encode", unit="episode"):
         images = np.stack([episode.image(index) for index in range(episode.steps + 1)])
         small[picture : picture + len(images)] = [halve(image) for image in images]
-        key_latents[picture : picture + len(images)] = model.normalise(raw_latents(model, images, images[0])).numpy()
+        for first in range(len(images)):
+            plan_latents.append(latent)
+            from_here = model.normalise(raw_latents(model, images[first:], images[first])).numpy()
+            key_latents[latent : latent + len(from_here)] = from_here
+            latent += len(from_here)
         step_text.extend(texts.setdefault(description, len(texts)) for description in episode.descriptions)
         for step, description in enumerate(episode.descriptions):
             for way in episode.ways(step):
@@ -161,6 +169,7 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
         step_text=np.array(step_text),
         first_step=np.array(first_step),
         first_picture=np.array(first_picture),
+        plan_latents=np.array(plan_latents),
         scene=np.array([scenes.index(episode.env_id) for episode in episodes]),
         objects=np.array([[name in episode.objects for name in objects] for episode in episodes]),
     )

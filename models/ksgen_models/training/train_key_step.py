@@ -24,6 +24,8 @@ from ksgen_models.training.cache import Cache
 from ksgen_models.training.fit import Losses
 
 NO_TEXT = 0.1
+MIDWAY = 0.4
+"""Share of the plans that begin with a picture in which steps have been done: a robot imagines what is left."""
 CHANGED = 14 / 127.5
 """A pixel changed when a channel differs by more than this, in [-1, 1]."""
 POINTING = 0.15
@@ -79,14 +81,14 @@ class KeyStepBatches:
     mask: Tensor
 
     def __call__(self, random: np.random.Generator, number: int) -> KeyStepBatch:
-        """``number`` plans; some are cut short, so that every plan length is met."""
+        """``number`` plans; some begin midway or are cut short, so that every length is met from every state."""
         chosen = [self._part(int(random.integers(len(self.cache.scene))), random) for _ in range(number)]
         longest = max(end - start for start, end, _ in chosen)
         target, change, real, tokens, mask, frames = [], [], [], [], [], []
         for start, end, picture in chosen:
             steps = end - start
             indices = np.minimum(np.arange(1, longest + 1), steps)
-            target.append(self.cache.key_latents[picture + indices])
+            target.append(self.cache.key_latents[self.cache.plan_latents[picture] + indices])
             change.append(changed(self.cache.pictures[picture : picture + steps + 1], longest))
             real.append(np.arange(longest) < steps)
             text = torch.from_numpy(self.cache.step_text[start + indices - 1])
@@ -120,11 +122,13 @@ class KeyStepBatches:
         )
 
     def _part(self, episode: int, random: np.random.Generator) -> tuple[int, int, int]:
-        """First and end key step, and the place of the frame, of an episode or of the first part of it."""
+        """First and end key step, and the place of the frame, of an episode or of a part of it."""
         start, end = self.cache.first_step[episode : episode + 2]
+        done = int(random.integers(end - start)) if random.random() < MIDWAY else 0
+        start += done
         if random.random() < 0.3:
             end = random.integers(start + 1, end + 1)
-        return int(start), int(end), int(self.cache.first_picture[episode])
+        return int(start), int(end), int(self.cache.first_picture[episode]) + done
 
 
 def changed(pictures: NDArray[np.uint8], length: int) -> Tensor:

@@ -1,0 +1,94 @@
+"""Train the KIG or the progress network on from given weights.
+
+::
+
+    python -m ksgen_models.training.tune key_step --data data/stills --out runs/key-step --steps 1500
+
+The result is a whole folder of weights, whose other networks are those that were given. The clip model has a command of
+its own, `ksgen_models.training.tune_clip`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ksgen_models.mini.autoencoder import Autoencoder
+from ksgen_models.mini.config import MiniConfig
+from ksgen_models.mini.key_step_model import KeyStepModel
+from ksgen_models.mini.progress import ProgressNetwork
+from ksgen_models.mini.weights import load_meta, load_network, save_network, weights_folder
+from ksgen_models.training.cache import Cache, cached
+from ksgen_models.training.episodes import read_episodes
+from ksgen_models.training.fit import FitConfig, fit
+from ksgen_models.training.mini import sentence_states
+from ksgen_models.training.progress_data import read_works
+from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses
+from ksgen_models.training.train_progress import ProgressBatches, progress_losses
+
+
+def tune_key_step(model: nn.Module, cache: Cache, config: FitConfig, out: Path) -> nn.Module:
+    """Train a `KeyStepModel` on, resuming from a checkpoint in ``out``; returns the averaged copy."""
+    batches = KeyStepBatches(cache, *sentence_states(cache.texts))
+    return fit("key_step", model.requires_grad_(True), batches, key_step_losses, config, out, resume=True)
+
+
+def tune_progress(model: nn.Module, data: Sequence[Path], config: FitConfig, out: Path) -> nn.Module:
+    """Train a `ProgressNetwork` on, resuming from a checkpoint in ``out``; returns the averaged copy."""
+    works = read_works(data)
+    batches = ProgressBatches(works, *sentence_states(works.texts), np.arange(len(works.works)))
+    return fit("progress", model.requires_grad_(True), batches, progress_losses, config, out, resume=True)
+
+
+def _key_step(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
+    autoencoder = Autoencoder(config.autoencoder)
+    load_network("autoencoder", autoencoder, source)
+    episodes = [episode for folder in given.data for episode in read_episodes(folder)]
+    cache = cached(given.cache or given.out / "cache", episodes, autoencoder)
+    return tune_key_step(load_network("key_step", KeyStepModel(config), source), cache, schedule, given.out)
+
+
+def _progress(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
+    network = load_network("progress", ProgressNetwork(config.progress), source)
+    return tune_progress(network, given.data, schedule, given.out)
+
+
+_NETWORKS = {"key_step": _key_step, "progress": _progress}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("network", choices=_NETWORKS)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="demonstrations or stills")
+    parser.add_argument("--out", type=Path, required=True, help="log, checkpoint and weights")
+    parser.add_argument("--weights", type=Path, help="weights to start from; else the package's")
+    parser.add_argument("--cache", type=Path, help="the KIG's latents, built where there are none; else OUT/cache")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--averaging", type=float, default=0.995)
+    parser.add_argument("--seed", type=int, default=1, help="of batches and noise")
+    given = parser.parse_args(arguments)
+
+    source = weights_folder(given.weights)
+    schedule = FitConfig(
+        given.steps,
+        given.batch,
+        given.learning_rate,
+        warmup=min(50, given.steps),
+        averaging=given.averaging,
+        seed=given.seed,
+    )
+    tuned = _NETWORKS[given.network](load_meta(source).config, source, given, schedule)
+    shutil.copytree(source, given.out / "weights", dirs_exist_ok=True)
+    save_network(given.network, tuned, given.out / "weights")
+
+
+if __name__ == "__main__":
+    main()
