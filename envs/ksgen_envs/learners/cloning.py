@@ -20,6 +20,7 @@ from ksgen_envs.learners.chunk_policy import ChunkPolicy, PolicySpec
 from ksgen_envs.learners.runs import save_cloned
 from ksgen_envs.learners.training_data import Disturbance, TrainingData, disturb, load
 from ksgen_models.errors import DatasetError, InvalidInput
+from ksgen_models.precision import autocast
 
 _CHECKPOINT = "checkpoint.pt"
 _HELD_OUT = 20  # one episode of so many is kept out of training, to see what the loss is there
@@ -142,7 +143,7 @@ class _State:
         inputs, actions = data.batch(rows, recipe.policy.chunk)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(self.updates, recipe.updates)
-        with torch.autocast("cpu", torch.bfloat16):  # half the time where the processor has it
+        with autocast():
             loss = _loss(self.network, disturb(inputs, recipe.disturbance, self.generator), actions)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

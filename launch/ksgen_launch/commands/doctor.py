@@ -24,6 +24,7 @@ def doctor(
         return _show_preset(preset, weights or [])
     from ksgen_launch import machine
     from ksgen_launch.readiness import preset_readiness
+    from ksgen_models.precision import cpu_dtype
     from ksgen_models.processes import core_count
 
     _heading("Packages")
@@ -31,6 +32,7 @@ def doctor(
         _row(name, version or "not installed")
     _heading("Machine")
     _row("cores", str(core_count()))
+    _row("precision", str(cpu_dtype()).removeprefix("torch."))
     memory = machine.memory_gb()
     _row("memory", f"{memory[0]:.1f} GB, {memory[1]:.1f} GB free" if memory else "unknown")
     for device in machine.devices():

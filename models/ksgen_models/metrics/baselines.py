@@ -69,14 +69,14 @@ class ThroughCodec:
         import torch
 
         from ksgen_models.mini.layers import picture_tensor
-        from ksgen_models.mini.networks import DTYPE, decode_over
+        from ksgen_models.mini.networks import decode_over
 
         networks = self._networks
         square = networks.square(context)
 
         def tensor(picture: NDArray[np.uint8]) -> torch.Tensor:
             values = np.ascontiguousarray(square.to_square(picture))
-            return picture_tensor(torch.from_numpy(values))[None].to(DTYPE)
+            return picture_tensor(torch.from_numpy(values))[None].to(networks.dtype)
 
         with torch.inference_mode():
             held = tensor(context)

@@ -15,7 +15,7 @@ from ksgen_models.interfaces import CheckCancelled, RegionPrediction, StepReques
 from ksgen_models.mini.autoencoder import FACTOR
 from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks
 from ksgen_models.mini.key_step_model import IMAGE
-from ksgen_models.mini.networks import DTYPE, Networks, decode_over, encode_over, half_picture
+from ksgen_models.mini.networks import Networks, decode_over, encode_over, half_picture
 from ksgen_models.mini.sampling import SHIFT, Velocity, gaussian, guided, sample
 from ksgen_models.mini.unet import Condition
 from ksgen_models.region_overlap import best_cut, soft_iou
@@ -78,12 +78,12 @@ class MiniKIG:
         """See `ksgen_models.interfaces.KeyStepImageGenerator`."""
         networks = self.networks
         model, config = networks.key_step, networks.meta.config
-        picture = half_picture(networks.square(frame).to_square(frame))
+        picture = half_picture(networks, networks.square(frame).to_square(frame))
         tokens, mask = networks.tokens(steps)
 
         def velocity_told(known: Tensor) -> Velocity:
             condition = model.condition(picture, tokens[None], known[None])
-            return lambda x, level: model(x.to(DTYPE), level.to(DTYPE), condition).float()
+            return lambda x, level: model(x.to(networks.dtype), level.to(networks.dtype), condition).float()
 
         side = config.image_size // FACTOR
         noise = gaussian((1, len(steps), config.autoencoder.latent_channels, side, side), seed, _KEY_STEP)
@@ -123,13 +123,13 @@ class MiniRegionModel:
         self, requests: Sequence[StepRequest], *, check_cancelled: CheckCancelled = never_cancelled
     ) -> list[RegionPrediction]:
         """See `ksgen_models.interfaces.ManyRegions`."""
-        config = self.networks.meta.config
+        networks, config = self.networks, self.networks.meta.config
         samples = self.settings.region_samples
         side = config.image_size // FACTOR
         shape = (samples, config.frames, 2 * MASK_PATCH**2, side, side)
-        told = Condition.join([clip_condition(self.networks, request, None).repeat(samples) for request in requests])
+        told = Condition.join([clip_condition(networks, request, None).repeat(samples) for request in requests])
         latent = sample(
-            lambda x, level: self.networks.clip(x.to(DTYPE), level.to(DTYPE), told, MASKS).float(),
+            lambda x, level: networks.clip(x.to(networks.dtype), level.to(networks.dtype), told, MASKS).float(),
             torch.cat([gaussian(shape, *request.noise_key, _REGION) for request in requests]),
             steps=self.settings.region_steps,
             shift=SHIFT[MASKS],
@@ -151,7 +151,7 @@ class MiniRegionModel:
         """(4s, 4s) float32 in [0, 1]: where a hand will be, as the Skill Transformer sees it."""
         networks = self.networks
         tokens, mask = networks.tokens((request.description,))
-        picture = half_picture(networks.square(request.image).to_square(request.image))
+        picture = half_picture(networks, networks.square(request.image).to_square(request.image))
         logits = networks.key_step.skills(picture, tokens[None], mask[None]).motion[-1]  # (1, 1, 2s, 2s)
         likely = F.interpolate(_smoothed(logits.float().sigmoid()), scale_factor=2.0, mode="bilinear")[0, 0]
         return (likely.logit(eps=1e-4) - best_cut(likely).logit(eps=1e-4)).sigmoid()
@@ -197,7 +197,7 @@ class MiniVideoGenerator:
 
         def velocity_told(*, guided_away: bool) -> Velocity:
             told = Condition.join([clip_condition(networks, *step, guided_away=guided_away) for step in steps])
-            return lambda x, level: model(x.to(DTYPE), level.to(DTYPE), told, CLIP).float()
+            return lambda x, level: model(x.to(networks.dtype), level.to(networks.dtype), told, CLIP).float()
 
         side = config.image_size // FACTOR
         shape = (1, config.frames, config.autoencoder.latent_channels, side, side)
@@ -242,8 +242,8 @@ def clip_condition(
     side = 4 * networks.meta.config.image_size // FACTOR
     yes, no = torch.ones(1, dtype=torch.bool), torch.zeros(1, dtype=torch.bool)
     return networks.clip.condition(
-        half_picture(square.to_square(request.image)),
-        half_picture(square.to_square(request.goal)),
+        half_picture(networks, square.to_square(request.image)),
+        half_picture(networks, square.to_square(request.goal)),
         _region_tensor(networks, region, side),
         tokens,
         torch.zeros_like(mask) if guided_away else mask,
@@ -258,9 +258,9 @@ def _region_tensor(networks: Networks, region: RegionPrediction | None, side: in
     """(1, T, 2, side, side) in [-1, 1]: frame by frame where that is known, else the union at every frame."""
     frames = networks.meta.config.frames
     if region is None:
-        return torch.zeros(1, frames, 2, side, side, dtype=DTYPE)
+        return torch.zeros(1, frames, 2, side, side, dtype=networks.dtype)
     if region.frames is not None and region.frames.shape == (frames, 2, side, side):
-        return (torch.from_numpy(region.frames) * 2 - 1)[None].to(DTYPE)
+        return (torch.from_numpy(region.frames) * 2 - 1)[None].to(networks.dtype)
     return _union_tensor(networks, region, side).expand(1, frames, -1, -1, -1)
 
 
@@ -272,7 +272,7 @@ def _union_tensor(networks: Networks, region: RegionPrediction, side: int) -> Te
     for mask in (region.motion, region.change):
         bytes3 = np.repeat((mask * 255).astype(np.uint8)[..., None], 3, axis=-1)
         masks.append(cv2.resize(square.to_square(bytes3)[..., 0], (side, side), interpolation=cv2.INTER_AREA))
-    return (torch.from_numpy(np.stack(masks)).float() / 127.5 - 1.0)[None].to(DTYPE)
+    return (torch.from_numpy(np.stack(masks)).float() / 127.5 - 1.0)[None].to(networks.dtype)
 
 
 def _moved(request: StepRequest) -> NDArray[np.float32]:
@@ -296,4 +296,4 @@ def _look(networks: Networks, seed: int) -> Tensor:
     """Skin and sleeve of the imagined person: one of those seen in training, the same for all steps of a seed."""
     looks = networks.meta.looks
     chosen = np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, _LOOK]).integers(len(looks))
-    return torch.tensor([looks[chosen]], dtype=DTYPE)
+    return torch.tensor([looks[chosen]], dtype=networks.dtype)

@@ -1,4 +1,4 @@
-"""The five mini networks, loaded and ready for the CPU in bfloat16, with the text encoder they share."""
+"""The five mini networks, loaded and ready for the CPU, with the text encoder they share."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import MiniMeta, hashes, load_meta, load_network, weights_folder
+from ksgen_models.precision import cpu_dtype
 from ksgen_models.text import MiniLM
-
-DTYPE = torch.bfloat16
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Attributes: the networks, what is known about them, and the SHA-256 of their files."""
+    """The networks and what is known about them.
+
+    Attributes:
+        meta: what the files do not say themselves.
+        autoencoder, key_step, clip: the generators, in ``dtype``.
+        reader, progress: in float32.
+        text: the sentence encoder.
+        hashes: SHA-256 of the networks' files.
+        dtype: what the generators compute in.
+    """
 
     meta: MiniMeta
     autoencoder: Autoencoder
@@ -36,11 +44,12 @@ class Networks:
     clip: ClipModel
     text: MiniLM
     hashes: dict[str, str]
+    dtype: torch.dtype = torch.float32
 
     def tokens(self, sentences: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """MiniLM token states (N, L, D) and their mask (N, L)."""
         states, mask = self.text.tokens(sentences)
-        return torch.from_numpy(states).to(DTYPE), torch.from_numpy(mask)
+        return torch.from_numpy(states).to(self.dtype), torch.from_numpy(mask)
 
     def square(self, frame: NDArray[np.uint8]) -> Square:
         """The geometry of a frame (H, W, 3)."""
@@ -48,13 +57,13 @@ class Networks:
 
 
 def load_networks(folder: str | Path | None = None) -> Networks:
-    """Load from a folder of weights (see `ksgen_models.mini.weights`).
+    """Load from a folder of weights (see `ksgen_models.mini.weights`), in this processor's precision.
 
     Raises:
         WeightsMissing: weights or the sentence encoder are not on this machine.
         AssetError: a file is damaged.
     """
-    path = weights_folder(folder)
+    path, dtype = weights_folder(folder), cpu_dtype()
     meta = load_meta(path)
     config = meta.config
     autoencoder = load_network("autoencoder", Autoencoder(config.autoencoder), path)
@@ -63,7 +72,7 @@ def load_networks(folder: str | Path | None = None) -> Networks:
     key_step = load_network("key_step", KeyStepModel(config), path)
     clip = load_network("clip", ClipModel(config), path)
     for network in (autoencoder, key_step, clip):
-        network.to(dtype=DTYPE, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Networks(
         meta=meta,
         autoencoder=cast(Autoencoder, autoencoder),
@@ -73,12 +82,13 @@ def load_networks(folder: str | Path | None = None) -> Networks:
         clip=cast(ClipModel, clip),
         text=MiniLM(),
         hashes=hashes(path),
+        dtype=dtype,
     )
 
 
-def half_picture(picture: NDArray[np.uint8]) -> Tensor:
+def half_picture(networks: Networks, picture: NDArray[np.uint8]) -> Tensor:
     """(s, s, 3) uint8 → (1, 3, s/2, s/2) in [-1, 1], averaged over 2×2 pixels, as the generators see pictures."""
-    return picture_tensor(torch.from_numpy(halve(picture)))[None].to(DTYPE)
+    return picture_tensor(torch.from_numpy(halve(picture)))[None].to(networks.dtype)
 
 
 @torch.inference_mode()
@@ -86,16 +96,15 @@ def encode_over(networks: Networks, picture: NDArray[np.uint8], context: NDArray
     """Normalised latents (1, C, h, w) float32 of a picture (H, W, 3) as it is seen from the context (H, W, 3)."""
     square = networks.square(context)
     tensors = picture_tensor(torch.from_numpy(np.stack([square.to_square(image) for image in (picture, context)])))
-    with torch.autocast("cpu", DTYPE):
-        raw = networks.autoencoder.encode(tensors[:1].to(DTYPE), tensors[1:].to(DTYPE))
+    raw = networks.autoencoder.encode(tensors[:1].to(networks.dtype), tensors[1:].to(networks.dtype))
     return networks.autoencoder.normalise(raw.float())
 
 
 def decode_over(networks: Networks, latents: Tensor, context: NDArray[np.uint8], batch: int = 16) -> NDArray[np.uint8]:
     """Decode normalised latents (N, C, h, w) and lay each over the context (H, W, 3): (N, H, W, 3) uint8."""
     square = networks.square(context)
-    context_tensor = picture_tensor(torch.from_numpy(square.to_square(context)))[None].to(DTYPE)
-    raw = networks.autoencoder.denormalise(latents.float()).to(DTYPE)
+    context_tensor = picture_tensor(torch.from_numpy(square.to_square(context)))[None].to(networks.dtype)
+    raw = networks.autoencoder.denormalise(latents.float()).to(networks.dtype)
     pictures = []
     for part in raw.split(batch):
         decoded = networks.autoencoder.decode(part, context_tensor)

@@ -37,7 +37,10 @@ def load_mini_parts(weights: str | Path | None = None, *, quality: str = "balanc
         tracker=HandTracker(),
         sentence_encoder=networks.text,
         domain_check=reader,
-        provenance={"models": {f"mini/{name}": digest for name, digest in networks.hashes.items()}},
+        provenance={
+            "models": {f"mini/{name}": digest for name, digest in networks.hashes.items()},
+            "precision": str(networks.dtype).removeprefix("torch."),
+        },
         batch=BATCH,
         verifier=MiniStepVerifier(networks),
     )

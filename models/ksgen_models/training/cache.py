@@ -15,6 +15,7 @@ from ksgen_models.demonstration import CLIP_FRAMES
 from ksgen_models.mini.autoencoder import FACTOR, Autoencoder
 from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
+from ksgen_models.precision import autocast
 from ksgen_models.training.episodes import Episode, vocabulary
 
 CHANGE_THRESHOLD = 6
@@ -101,7 +102,7 @@ def _ways(episode: Episode) -> int:
 @torch.no_grad()
 def raw_latents(model: Autoencoder, pictures: NDArray[np.uint8], context: NDArray[np.uint8]) -> torch.Tensor:
     """Encode (N, H, W, 3) pictures of one context (H, W, 3) to float32 (N, C, h, w), not normalised."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         tensors = picture_tensor(torch.from_numpy(np.stack([*pictures, context])))
         return model.encode(tensors[:-1], tensors[-1:].expand_as(tensors[:-1])).float()
 

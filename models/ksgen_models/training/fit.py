@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ksgen_models.precision import autocast
+
 Batch = TypeVar("Batch")
 Losses = dict[str, Tensor]
 """Named losses; the one called ``"loss"`` is minimised, the others are only logged."""
@@ -71,7 +73,7 @@ def fit(
         name: of the run's files and progress bar.
         model: the network.
         make_batch: (random generator, batch size) → batch; called ahead of time in a thread.
-        losses: (model, batch, noise generator) → losses, under bfloat16 autocast.
+        losses: (model, batch, noise generator) → losses, under `ksgen_models.precision.autocast`.
         config: the schedule.
         folder: where the log and the checkpoint go.
         resume: go on from a checkpoint if there is one.
@@ -101,7 +103,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(step, config)
             noise = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 values = losses(model, batch, noise)
             optimizer.zero_grad(set_to_none=True)
             values["loss"].backward()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from ksgen_models.errors import InvalidInput
+from ksgen_models.precision import PRECISION, autocast, cpu_dtype, multiplies_bfloat16
+
+
+def test_bfloat16_is_taken_where_the_processor_multiplies_it_and_nowhere_else(monkeypatch):
+    monkeypatch.delenv(PRECISION, raising=False)
+    assert (cpu_dtype() is torch.bfloat16) == multiplies_bfloat16()
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_the_environment_variable_decides(monkeypatch, name):
+    monkeypatch.setenv(PRECISION, name)
+    assert cpu_dtype() is getattr(torch, name)
+    with autocast():
+        assert torch.nn.Linear(4, 4)(torch.zeros(1, 4)).dtype is getattr(torch, name)
+
+
+def test_another_precision_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv(PRECISION, "float8")
+    with pytest.raises(InvalidInput, match="float32 or bfloat16"):
+        cpu_dtype()
+
+
+def test_the_chosen_precision_does_not_fall_back_to_slow_convolutions(monkeypatch):
+    # Where the processor lacks bfloat16, PyTorch's takes over a hundred times as long.
+    monkeypatch.delenv(PRECISION, raising=False)
+    conv, picture = torch.nn.Conv2d(32, 32, 3, padding=1), torch.randn(1, 32, 64, 64)
+
+    def fastest(dtype: torch.dtype) -> float:
+        layer, x = conv.to(dtype), picture.to(dtype)
+        times = []
+        with torch.inference_mode():
+            for _ in range(8):
+                start = time.perf_counter()
+                layer(x)
+                times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert fastest(cpu_dtype()) < 10 * fastest(torch.float32)
