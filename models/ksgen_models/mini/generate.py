@@ -38,18 +38,18 @@ class SamplerSettings:
     """
 
     key_step_steps: int = 10
-    region_steps: int = 6
-    clip_steps: int = 8
+    region_steps: int = 2
+    clip_steps: int = 6
     key_step_guidance: float = 1.0
     clip_guidance: float = 1.0
     guided_until: float = 0.3
-    region_samples: int = 2
+    region_samples: int = 3
 
 
 QUALITIES = {
     "fast": SamplerSettings(key_step_steps=4, region_steps=2, clip_steps=3, region_samples=1),
     "balanced": SamplerSettings(),
-    "best": SamplerSettings(key_step_steps=16, region_steps=10, clip_steps=16, region_samples=4),
+    "best": SamplerSettings(key_step_steps=16, region_steps=3, clip_steps=16, region_samples=6),
 }
 """Quality over speed and the reverse, by name; presets ``mini-fast``, ``mini`` and ``mini-best``."""
 
