@@ -21,6 +21,7 @@ from ksgen_envs.learners.acting import ChunkActor, predict
 from ksgen_envs.learners.chunk_policy import ChunkPolicy, PolicySpec
 from ksgen_envs.learners.evaluation import Score, check_seeds
 from ksgen_envs.learners.inputs import InputSpec, make_env
+from ksgen_envs.learners.moving import Moves, moved
 from ksgen_models.demonstration import Camera
 from ksgen_models.errors import DatasetError, InvalidInput
 
@@ -139,6 +140,53 @@ def test_disturbed_subgoals_keep_what_they_mean(episodes):
     assert torch.allclose(moved[:, :2], moved[:, 2:], atol=1e-6)
     assert moved.abs().max() > 0
     assert torch.equal(inputs["condition"][:, c.HAND], torch.ones(240))  # the data are left alone
+
+
+@pytest.mark.parametrize("kind", ["subgoal", "goal"])
+def test_a_scene_that_is_moved_is_the_same_scene_elsewhere(kind):
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        "robot": torch.randn(64, 17, generator=generator),
+        "slots": torch.randn(64, 6, 19, generator=generator),
+        "condition": torch.randn(64, c.CONDITION_SIZE[kind], generator=generator),
+    }
+    inputs["slots"][..., 0] = 1.0
+    inputs["slots"][..., 4:7] = inputs["slots"][..., 1:4] - inputs["robot"][:, None, :3]
+    inputs["slots"][..., 7:11] = torch.nn.functional.normalize(inputs["slots"][..., 7:11], dim=-1)
+    if kind == "subgoal":
+        inputs["condition"][:, c.HAND] = 1.0
+    actions = torch.randn(64, 4, 5, generator=generator)
+    after, acted = moved(inputs, actions, Moves(turn=1.0, shift=0.1), generator)
+    robot, slots = after["robot"], after["slots"]
+    assert not torch.allclose(slots[..., 1:3], inputs["slots"][..., 1:3], atol=0.01)
+    assert torch.allclose(slots[..., 4:7], slots[..., 1:4] - robot[:, None, :3], atol=1e-5)
+    angle = robot[:, 3] - inputs["robot"][:, 3]
+    assert 0.5 < angle.abs().max() <= 1.0
+
+    def across(x, slots, actions):  # what moves, seen from what it moves to: the same from everywhere
+        away = slots[:, 0, 4:6]
+        crossed = away[:, None, 0] * actions[..., 1] - away[:, None, 1] * actions[..., 0]
+        speed = (away * slots[:, 0, 11:13]).sum(-1)
+        pairs = [(actions[..., :2] * away[:, None]).sum(-1), crossed, speed, (away * x["robot"][:, 7:9]).sum(-1)]
+        if kind == "subgoal":
+            pairs += [(x["condition"][:, at : at + 2] - slots[:, 2, 1:3]).norm(dim=-1) for at in (2, 4, 6, 8)]
+        else:
+            place = x["condition"][:, 5 + 6 : 5 + 8]
+            pairs += [(place - slots[:, 2, 1:3]).norm(dim=-1)]
+        return torch.cat([pair.flatten() for pair in pairs])
+
+    assert torch.allclose(across(inputs, inputs["slots"], actions), across(after, slots, acted), atol=1e-4)
+    # A thing's own x axis turns with the scene.
+    for before, now, by in zip(inputs["slots"][:, 0, 7:11], slots[:, 0, 7:11], angle, strict=True):
+        w, x, y, z = before.tolist()
+        a, b, d, e = now.tolist()
+        assert a >= 0
+        old = complex(1 - 2 * (y * y + z * z), 2 * (x * y + w * z))
+        new = complex(1 - 2 * (d * d + e * e), 2 * (b * d + a * e))
+        assert abs(old * np.exp(1j * float(by)) - new) < 1e-4
+    still, same = moved(inputs, actions, Moves(0.0, 0.0), generator)
+    assert torch.allclose(still["slots"][..., 1:7], inputs["slots"][..., 1:7], atol=1e-5)
+    assert torch.equal(same, actions)
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(episodes, tmp_path):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ksgen_envs.learners.chunk_policy import ChunkPolicy, PolicySpec
+from ksgen_envs.learners.moving import Moves, moved
 from ksgen_envs.learners.runs import save_cloned
 from ksgen_envs.learners.training_data import Disturbance, TrainingData, disturb, load
 from ksgen_models.errors import DatasetError, InvalidInput
@@ -35,6 +36,7 @@ class CloningRecipe:
     Attributes:
         policy: its form.
         disturbance: of subgoals.
+        moves: of scenes.
         updates: of the weights.
         batch: steps of episodes in each.
         learning_rate: the greatest; it rises over 200 updates and falls along a cosine.
@@ -44,6 +46,7 @@ class CloningRecipe:
 
     policy: PolicySpec
     disturbance: Disturbance = field(default_factory=Disturbance)
+    moves: Moves = field(default_factory=Moves)
     updates: int = 20_000
     batch: int = 256
     learning_rate: float = 5e-4
@@ -140,7 +143,7 @@ class _State:
 
     def update(self, data: TrainingData, recipe: CloningRecipe) -> float:
         rows = torch.randint(len(data), (recipe.batch,), generator=self.generator)
-        inputs, actions = data.batch(rows, recipe.policy.chunk)
+        inputs, actions = moved(*data.batch(rows, recipe.policy.chunk), recipe.moves, self.generator)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(self.updates, recipe.updates)
         with autocast():
