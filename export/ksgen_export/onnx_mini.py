@@ -1,4 +1,4 @@
-"""The embedded models as ONNX: reader, KIG with its Skill Transformer, clip model and decoder, in float32.
+"""The embedded models as ONNX: reader, progress network, KIG, clip model and decoder, in float32.
 
 Each generator is two models: what it is told is worked out once a plan or clip (``…_condition``), the velocity of the
 flow at every solver step (``…_velocity``). The solver itself, a dozen lines of arithmetic, stays with the caller; see
@@ -6,7 +6,10 @@ flow at every solver step (``…_velocity``). The solver itself, a dozen lines o
 weights that ship; a name of `MINI_MODELS` is the file's name without ``.onnx``.
 
 ===========================  ==========================================================================================
-``reader``                   picture (N, 3, 8h, 8w) in [-1, 1] → logits of scene, objects and Workbench; distance (N,)
+``reader``                   picture (N, 3, 16h, 16w) in [-1, 1] → logits of scene, objects and Workbench;
+                             distance (N,)
+``progress``                 picture (N, 3, 8h, 8w), tokens (N, S, L, D), mask (N, S, L), together (N, S, S) bool →
+                             logits of done, seen and smaller (N, S)
 ``key_step_condition``       frame (1, 3, 8h, 8w), tokens (1, S, L, D), mask (1, S, L) → spatial, text, text_mask;
                              change and motion (S, 2h, 2w) logits, what the Skill Transformer points at
 ``key_step_velocity``        x (1, S, C, h, w), noise (1,), spatial, text, text_mask → velocity
@@ -35,6 +38,7 @@ from ksgen_models.errors import InvalidInput
 from ksgen_models.mini.autoencoder import FACTOR, Autoencoder
 from ksgen_models.mini.clip_model import CLIP, LOOK, MASK_PATCH, MASKS, ClipModel
 from ksgen_models.mini.key_step_model import IMAGE, KeyStepModel
+from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.unet import Condition
 from ksgen_models.text import TOKENS
@@ -54,9 +58,22 @@ class Reader(nn.Module):
         self.network = network
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(N, 3, 8h, 8w) → scene (N, K), objects (N, O), Workbench (N,) logits; distance (N,)."""
+        """(N, 3, 16h, 16w) → scene (N, K), objects (N, O), Workbench (N,) logits; distance (N,)."""
         scene, objects, workbench, features = self.network(picture)
         return scene, objects, workbench, self.network.distance(features)
+
+
+class Progress(nn.Module):
+    """What the progress network says of sentences."""
+
+    def __init__(self, network: ProgressNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, picture: Tensor, tokens: Tensor, mask: Tensor, together: Tensor) -> tuple[Tensor, ...]:
+        """See `ksgen_models.mini.progress.ProgressNetwork.forward`."""
+        said = self.network(picture, tokens, mask, together)
+        return said.done, said.seen, said.smaller
 
 
 class KeyStepCondition(nn.Module):
@@ -131,8 +148,15 @@ class Decoder(nn.Module):
 
 
 MINI_MODELS = (
-    "reader", "key_step_condition", "key_step_velocity", "clip_condition", "clip_velocity", "masks_velocity", "decoder",
-)  # fmt: skip
+    "reader",
+    "progress",
+    "key_step_condition",
+    "key_step_velocity",
+    "clip_condition",
+    "clip_velocity",
+    "masks_velocity",
+    "decoder",
+)
 
 
 def mini_export(name: str, networks: Networks, *, steps: int = 3, batch: int = 2) -> Export:
@@ -148,6 +172,7 @@ def mini_export(name: str, networks: Networks, *, steps: int = 3, batch: int = 2
     """
     makers = {
         "reader": lambda: _reader(networks, batch),
+        "progress": lambda: _progress(networks, steps, batch),
         "key_step_condition": lambda: _key_step_condition(networks, steps),
         "key_step_velocity": lambda: _key_step_velocity(networks, steps),
         "clip_condition": lambda: _clip_condition(networks, batch),
@@ -157,7 +182,7 @@ def mini_export(name: str, networks: Networks, *, steps: int = 3, batch: int = 2
     }
     if name not in makers:
         raise InvalidInput(f'there is no model "{name}"; choose among {", ".join(MINI_MODELS)}')
-    for network in (networks.reader, networks.key_step, networks.clip, networks.autoencoder):
+    for network in (networks.reader, networks.progress, networks.key_step, networks.clip, networks.autoencoder):
         network.float().eval()
     return makers[name]()
 
@@ -183,7 +208,18 @@ def export_mini(folder: str | Path, networks: Networks, names: Iterable[str] = M
 def _reader(networks: Networks, batch: int) -> Export:
     free = {"picture": (0,)}
     outputs = ("scene", "objects", "workbench", "distance")
-    return Export(Reader(networks.reader), {"picture": _picture(networks, batch)}, outputs, free)
+    return Export(Reader(networks.reader), {"picture": _picture(networks, batch, half=False)}, outputs, free)
+
+
+def _progress(networks: Networks, steps: int, batch: int) -> Export:
+    example = {
+        "picture": _picture(networks, batch),
+        "tokens": torch.randn(batch, steps, TOKENS, STATES),
+        "mask": _mask(batch, steps),
+        "together": torch.eye(steps, dtype=torch.bool).expand(batch, -1, -1).clone(),
+    }
+    free = {"picture": (0,), "tokens": (0, 1), "mask": (0, 1), "together": (0, 1, 2)}
+    return Export(Progress(networks.progress), example, ("done", "seen", "smaller"), free)
 
 
 def _key_step_condition(networks: Networks, steps: int) -> Export:
@@ -249,8 +285,8 @@ def _latent_size(networks: Networks) -> tuple[int, int]:
     return side, side
 
 
-def _picture(networks: Networks, batch: int) -> Tensor:
-    side = networks.meta.config.image_size // 2
+def _picture(networks: Networks, batch: int, *, half: bool = True) -> Tensor:
+    side = networks.meta.config.image_size // (2 if half else 1)
     return torch.rand(batch, 3, side, side) * 2 - 1
 
 

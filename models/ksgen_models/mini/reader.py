@@ -1,6 +1,12 @@
-"""The scene reader: which Workbench scene a frame shows, which objects are in it, and whether it is one at all."""
+"""The scene reader: which Workbench scene a frame shows, which objects are in it, and whether it is one at all.
+
+Objects are looked for cell by cell, sixteen pixels wide, and a picture holds what one of its cells holds: that a thing
+is blue and that a thing is round must be seen in the same place to make a blue ball.
+"""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +19,7 @@ FEATURES = 64
 
 
 class ReaderNetwork(nn.Module):
-    """A small convolutional classifier over pictures of half the model's image size.
+    """A small convolutional classifier over pictures of the model's image size.
 
     Args:
         width: channels of its first level.
@@ -28,10 +34,13 @@ class ReaderNetwork(nn.Module):
     def __init__(self, width: int, scenes: int, objects: int) -> None:
         super().__init__()
         self.patch = nn.Conv2d(48, width, 3, padding=1)
-        self.levels = nn.ModuleList([ResidualBlock(c, 2 * c) for c in (width, 2 * width, 4 * width)])
-        self.features = nn.Linear(2 * 8 * width, FEATURES)
+        widths = (width, width, 2 * width, 4 * width)
+        self.levels = nn.ModuleList([ResidualBlock(below, above) for below, above in pairwise(widths)])
+        self.objects = nn.Conv2d(4 * width, objects, 1)
+        nn.init.constant_(self.objects.bias, -8.0)  # type: ignore[arg-type]  # most cells hold nothing
+        self.whole = ResidualBlock(4 * width, 4 * width)
+        self.features = nn.Linear(2 * 4 * width, FEATURES)
         self.scene = nn.Linear(FEATURES, scenes)
-        self.objects = nn.Linear(2 * 8 * width, objects)
         self.workbench = nn.Linear(FEATURES, 1)
         self.register_buffer("familiar_mean", torch.zeros(FEATURES))
         self.register_buffer("familiar_whitening", torch.eye(FEATURES))
@@ -39,13 +48,21 @@ class ReaderNetwork(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, 3, H, W) in [-1, 1] → logits of scene (N, K), objects (N, O), Workbench or not (N,); features (N, 64)."""
-        x = self.patch(F.pixel_unshuffle(picture, 4))
-        for level in self.levels:
-            x = F.avg_pool2d(level(x), 2)
-        pooled = F.silu(nn.functional.layer_norm(_mean_and_max(x), (2 * x.shape[1],)))
+        cells = self._cells(picture)
+        objects = self.objects(F.silu(cells)).flatten(2).logsumexp(-1)
+        x = self.whole(F.avg_pool2d(cells, 2))
+        pooled = F.silu(F.layer_norm(_mean_and_max(x), (2 * x.shape[1],)))
         features = self.features(pooled)
         hidden = F.silu(features)
-        return self.scene(hidden), self.objects(pooled), self.workbench(hidden)[:, 0], features
+        return self.scene(hidden), objects, self.workbench(hidden)[:, 0], features
+
+    def _cells(self, picture: Tensor) -> Tensor:
+        """(N, 3, H, W) → (N, C, H / 16, W / 16)."""
+        first, *others = self.levels
+        x = first(self.patch(F.pixel_unshuffle(picture, 4)))
+        for level in others:
+            x = level(F.avg_pool2d(x, 2))
+        return x
 
     def set_density(self, familiar: Tensor, unseen: Tensor) -> None:
         """Remember how the features of Workbench frames are spread (Mahalanobis; Lee et al. 2018).

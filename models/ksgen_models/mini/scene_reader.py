@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.networks import Networks
 from ksgen_models.mini.step_verifier import MiniStepVerifier
@@ -57,7 +56,7 @@ class MiniSceneReader:
     @torch.inference_mode()
     def _run(self, frame: NDArray[np.uint8]) -> tuple[torch.Tensor, ...]:
         square = self.networks.square(frame).to_square(frame)
-        outputs = self.networks.reader(picture_tensor(torch.from_numpy(halve(square)))[None])
+        outputs = self.networks.reader(picture_tensor(torch.from_numpy(square))[None])
         return tuple(output[0] for output in outputs)
 
 

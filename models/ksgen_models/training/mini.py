@@ -22,7 +22,6 @@ from ksgen_models.mini.autoencoder import Autoencoder
 from ksgen_models.mini.clip_model import ClipModel
 from ksgen_models.mini.config import FULL, TINY, MiniConfig
 from ksgen_models.mini.key_step_model import KeyStepModel
-from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import MiniMeta, load_network, save_meta, save_network
@@ -36,7 +35,7 @@ from ksgen_models.training.train_autoencoder import autoencoder_losses, make_pai
 from ksgen_models.training.train_clip import BETA, ClipBatches, clip_losses
 from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses, pointing_losses
 from ksgen_models.training.train_progress import ProgressBatches, progress_losses
-from ksgen_models.training.train_reader import ReaderBatches, held_out, reader_losses
+from ksgen_models.training.train_reader import ReaderBatches, train_reader
 from ksgen_models.training.tune_clip import ALPHA, tune_clip
 
 
@@ -189,10 +188,10 @@ def _weights_of(name: str, out: Path) -> Path:
 
 
 def _train_reader(run: _Run, cache: Cache) -> nn.Module:
-    network = ReaderNetwork(run.recipe.model.reader_width, len(cache.scene_names), len(cache.object_names))
-    config = run.recipe.reader
-    trained = fit("reader", network, ReaderBatches(cache), reader_losses, config, run.out, resume=run.resume)
-    return _with_density(trained, cache)
+    names = cache.scene_names, cache.object_names
+    network = ReaderNetwork(run.recipe.model.reader_width, *map(len, names))
+    episodes = read_episodes(run.data, limit=run.recipe.episodes)
+    return train_reader(network, ReaderBatches(episodes, *names), run.recipe.reader, run.out, resume=run.resume)
 
 
 def _train_key_step(run: _Run, cache: Cache) -> nn.Module:
@@ -272,18 +271,3 @@ def sentence_states(sentences: tuple[str, ...]) -> tuple[Tensor, Tensor]:
 
     states, mask = MiniLM().tokens(sentences)
     return torch.from_numpy(states.astype(np.float16)), torch.from_numpy(mask)
-
-
-@torch.no_grad()
-def _with_density(network: nn.Module, cache: Cache) -> nn.Module:
-    """Fill in how far from what the reader was trained on a Workbench frame may lie."""
-    assert isinstance(network, ReaderNetwork)
-    features = torch.cat(
-        [
-            network(picture_tensor(torch.from_numpy(cache.pictures[part])))[3]
-            for part in np.array_split(cache.first_picture[:-1], max(1, len(cache.scene) // 64))
-        ]
-    )
-    unseen = torch.from_numpy(held_out(len(cache.scene)))
-    network.set_density(features[~unseen], features[unseen])
-    return network

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,11 +14,11 @@ from torch.nn import functional as F
 
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.reader import ReaderNetwork
-from ksgen_models.training.cache import Cache
-from ksgen_models.training.fit import Losses
+from ksgen_models.training.episodes import Episode
+from ksgen_models.training.fit import FitConfig, Losses, fit
 from ksgen_models.training.foreign import foreign_picture
 
-FOREIGN_SHARE = 0.3
+FOREIGN_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,29 @@ class ReaderBatches:
     """Draws pictures of scenes and foreign pictures.
 
     Attributes:
-        cache: the episodes.
+        episodes: where they come from.
+        scenes, object_names: what the network knows, in the order of its outputs.
     """
 
-    cache: Cache
+    episodes: Sequence[Episode]
+    scenes: tuple[str, ...]
+    object_names: tuple[str, ...]
 
     def __call__(self, random: np.random.Generator, number: int) -> ReaderBatch:
-        """``number`` pictures, about a third of them foreign."""
-        episodes = random.choice(np.flatnonzero(~held_out(len(self.cache.scene))), number)
+        """``number`` pictures, about a fifth of them foreign."""
+        chosen = random.choice(np.flatnonzero(~held_out(len(self.episodes))), number)
         real = random.random(number) >= FOREIGN_SHARE
-        pictures = []
-        for episode, is_real in zip(episodes, real, strict=True):
-            first, end = self.cache.first_picture[episode : episode + 2]
-            own = self.cache.pictures[random.integers(first, end)]  # also scenes in which part of the work is done
+        pictures, scene, objects = [], [], []
+        for index, is_real in zip(chosen, real, strict=True):
+            episode = self.episodes[index]
+            own = episode.image(int(random.integers(episode.steps + 1)))  # also scenes in which work has been done
             pictures.append(_jitter(own, random) if is_real else foreign_picture(own, random))
+            scene.append(self.scenes.index(episode.env_id))
+            objects.append([name in episode.objects for name in self.object_names])
         return ReaderBatch(
             picture=picture_tensor(torch.from_numpy(np.stack(pictures))),
-            scene=torch.from_numpy(self.cache.scene[episodes]),
-            objects=torch.from_numpy(self.cache.objects[episodes]).float(),
+            scene=torch.tensor(scene),
+            objects=torch.tensor(objects).float(),
             workbench=torch.from_numpy(real).float(),
         )
 
@@ -59,6 +66,28 @@ class ReaderBatches:
 def held_out(number: int) -> NDArray[np.bool_]:
     """Which of ``number`` episodes the reader is not trained on: one in ten, to see how far unseen scenes lie."""
     return np.arange(number) % 10 == 0
+
+
+def train_reader(
+    network: ReaderNetwork, batches: ReaderBatches, config: FitConfig, out: Path, *, resume: bool
+) -> ReaderNetwork:
+    """Train a reader, and have it remember how features of Workbench frames are spread; the averaged copy."""
+    trained = fit("reader", network, batches, reader_losses, config, out, resume=resume)
+    assert isinstance(trained, ReaderNetwork)
+    unseen = torch.from_numpy(held_out(len(batches.episodes)))
+    features = _first_features(trained, batches.episodes)
+    trained.set_density(features[~unseen], features[unseen])
+    return trained
+
+
+@torch.no_grad()
+def _first_features(network: ReaderNetwork, episodes: Sequence[Episode]) -> Tensor:
+    """(N, 64) of the camera frame of every episode."""
+    found = []
+    for first in range(0, len(episodes), 32):
+        pictures = np.stack([episode.image(0) for episode in episodes[first : first + 32]])
+        found.append(network(picture_tensor(torch.from_numpy(pictures)))[3])
+    return torch.cat(found)
 
 
 def reader_losses(model: nn.Module, batch: ReaderBatch, noise: torch.Generator) -> Losses:
@@ -78,7 +107,9 @@ def reader_losses(model: nn.Module, batch: ReaderBatch, noise: torch.Generator) 
 
 
 def _jitter(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    shift = random.integers(-4, 5, 2)
+    if random.random() < 0.5:
+        picture = picture[:, ::-1]  # whatever is named by its side is always there, on both
+    shift = random.integers(-8, 9, 2)
     bright = random.uniform(0.9, 1.1)
     noisy = np.roll(picture, shift, (0, 1)) * bright + random.normal(0, random.uniform(0, 4), picture.shape)
     return noisy.clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Train the KIG or the progress network on from given weights.
+"""Train the KIG, the progress network or the reader on from given weights.
 
 ::
 
@@ -14,6 +14,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from torch import nn
@@ -22,6 +23,7 @@ from ksgen_models.mini.autoencoder import Autoencoder
 from ksgen_models.mini.config import MiniConfig
 from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.progress import ProgressNetwork
+from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import load_meta, load_network, save_network, weights_folder
 from ksgen_models.training.cache import Cache, cached
 from ksgen_models.training.episodes import read_episodes
@@ -30,19 +32,38 @@ from ksgen_models.training.mini import sentence_states
 from ksgen_models.training.progress_data import read_works
 from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses
 from ksgen_models.training.train_progress import ProgressBatches, progress_losses
+from ksgen_models.training.train_reader import ReaderBatches, train_reader
+
+N = TypeVar("N", bound=nn.Module)
 
 
 def tune_key_step(model: nn.Module, cache: Cache, config: FitConfig, out: Path) -> nn.Module:
     """Train a `KeyStepModel` on, resuming from a checkpoint in ``out``; returns the averaged copy."""
     batches = KeyStepBatches(cache, *sentence_states(cache.texts))
-    return fit("key_step", model.requires_grad_(True), batches, key_step_losses, config, out, resume=True)
+    return fit("key_step", model, batches, key_step_losses, config, out, resume=True)
 
 
 def tune_progress(model: nn.Module, data: Sequence[Path], config: FitConfig, out: Path) -> nn.Module:
     """Train a `ProgressNetwork` on, resuming from a checkpoint in ``out``; returns the averaged copy."""
     works = read_works(data)
     batches = ProgressBatches(works, *sentence_states(works.texts), np.arange(len(works.works)))
-    return fit("progress", model.requires_grad_(True), batches, progress_losses, config, out, resume=True)
+    return fit("progress", model, batches, progress_losses, config, out, resume=True)
+
+
+def _begin(name: str, network: N, source: Path, given: argparse.Namespace) -> N:
+    """The network with the weights to start from, to be trained."""
+    if not given.anew:
+        load_network(name, network, source)
+    return network.requires_grad_(True)
+
+
+def _reader(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
+    meta = load_meta(source)
+    network = ReaderNetwork(config.reader_width, len(meta.scenes), len(meta.objects))
+    _begin("reader", network, source, given)
+    episodes = [episode for folder in given.data for episode in read_episodes(folder)]
+    batches = ReaderBatches(episodes, meta.scenes, meta.objects)
+    return train_reader(network, batches, schedule, given.out, resume=True)
 
 
 def _key_step(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
@@ -50,15 +71,15 @@ def _key_step(config: MiniConfig, source: Path, given: argparse.Namespace, sched
     load_network("autoencoder", autoencoder, source)
     episodes = [episode for folder in given.data for episode in read_episodes(folder)]
     cache = cached(given.cache or given.out / "cache", episodes, autoencoder)
-    return tune_key_step(load_network("key_step", KeyStepModel(config), source), cache, schedule, given.out)
+    return tune_key_step(_begin("key_step", KeyStepModel(config), source, given), cache, schedule, given.out)
 
 
 def _progress(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
-    network = load_network("progress", ProgressNetwork(config.progress), source)
+    network = _begin("progress", ProgressNetwork(config.progress), source, given)
     return tune_progress(network, given.data, schedule, given.out)
 
 
-_NETWORKS = {"key_step": _key_step, "progress": _progress}
+_NETWORKS = {"key_step": _key_step, "progress": _progress, "reader": _reader}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="log, checkpoint and weights")
     parser.add_argument("--weights", type=Path, help="weights to start from; else the package's")
     parser.add_argument("--cache", type=Path, help="the KIG's latents, built where there are none; else OUT/cache")
+    parser.add_argument("--anew", action="store_true", help="begin from nothing and not from given weights")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
