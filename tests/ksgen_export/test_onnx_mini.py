@@ -31,13 +31,16 @@ needs_sentences = pytest.mark.skipif(
 )
 
 
+OBJECTS = ("red block", "blue block", "green block", "white block", "lamp")
+
+
 @pytest.fixture(scope="module")
 def networks() -> Networks:
     """Tiny, with random weights in every layer: those that start at zero would hide a difference."""
     torch.manual_seed(0)
     made: dict[str, Any] = {
         "autoencoder": Autoencoder(TINY.autoencoder),
-        "reader": ReaderNetwork(TINY.reader_width, scenes=3, objects=5),
+        "reader": ReaderNetwork(TINY.reader_width, scenes=3, objects=OBJECTS),
         "progress": ProgressNetwork(TINY.progress),
         "key_step": KeyStepModel(TINY),
         "clip": ClipModel(TINY),

@@ -1,11 +1,14 @@
 """The scene reader: which Workbench scene a frame shows, which objects are in it, and whether it is one at all.
 
-Objects are looked for cell by cell, sixteen pixels wide, and a picture holds what one of its cells holds: that a thing
-is blue and that a thing is round must be seen in the same place to make a blue ball.
+Objects are looked for cell by cell, sixteen pixels wide. Kind and colour are read apart, so that what makes a ball is
+learnt from balls of all colours; a blue ball is where one cell shows both, and a picture holds what one of its cells
+holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -24,20 +27,22 @@ class ReaderNetwork(nn.Module):
     Args:
         width: channels of its first level.
         scenes: number of scene kinds.
-        objects: number of object names.
+        objects: names, "<colour> <kind>" or what has no colour in its name ("left upright").
     """
 
     familiar_mean: Tensor
     familiar_whitening: Tensor
     familiar_distance: Tensor
 
-    def __init__(self, width: int, scenes: int, objects: int) -> None:
+    def __init__(self, width: int, scenes: int, objects: Sequence[str]) -> None:
         super().__init__()
         self.patch = nn.Conv2d(48, width, 3, padding=1)
         widths = (width, width, 2 * width, 4 * width)
         self.levels = nn.ModuleList([ResidualBlock(below, above) for below, above in pairwise(widths)])
-        self.objects = nn.Conv2d(4 * width, objects, 1)
-        nn.init.constant_(self.objects.bias, -8.0)  # type: ignore[arg-type]  # most cells hold nothing
+        kinds, colours, self.parts = parts_of(objects)
+        self.kind = nn.Conv2d(4 * width, len(kinds), 1)
+        nn.init.constant_(self.kind.bias, -6.0)  # type: ignore[arg-type]  # most cells hold nothing
+        self.colour = nn.Conv2d(4 * width, len(colours), 1)
         self.whole = ResidualBlock(4 * width, 4 * width)
         self.features = nn.Linear(2 * 4 * width, FEATURES)
         self.scene = nn.Linear(FEATURES, scenes)
@@ -48,13 +53,27 @@ class ReaderNetwork(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, 3, H, W) in [-1, 1] → logits of scene (N, K), objects (N, O), Workbench or not (N,); features (N, 64)."""
+        seen = self.look(picture)
+        return seen.scene, self.objects(seen), seen.workbench, seen.features
+
+    def look(self, picture: Tensor) -> Seen:
+        """(N, 3, H, W) in [-1, 1] → what is seen as a whole, and cell by cell."""
         cells = self._cells(picture)
-        objects = self.objects(F.silu(cells)).flatten(2).logsumexp(-1)
         x = self.whole(F.avg_pool2d(cells, 2))
         pooled = F.silu(F.layer_norm(_mean_and_max(x), (2 * x.shape[1],)))
         features = self.features(pooled)
         hidden = F.silu(features)
-        return self.scene(hidden), objects, self.workbench(hidden)[:, 0], features
+        read = F.silu(cells)
+        return Seen(self.scene(hidden), self.kind(read), self.colour(read), self.workbench(hidden)[:, 0], features)
+
+    def objects(self, seen: Seen) -> Tensor:
+        """Logits (N, O) of each object being in some cell."""
+        kind = F.logsigmoid(seen.kind.float().flatten(2))
+        colour = F.pad(F.logsigmoid(seen.colour.float().flatten(2)), (0, 0, 0, 1))  # the last: of any colour
+        which_kind, which_colour = (list(part) for part in zip(*self.parts, strict=True))
+        there = (kind[:, which_kind] + colour[:, which_colour]).clamp(max=-1e-4)  # (N, O, cells), log-probability
+        nowhere = torch.log1p(-there.exp()).sum(-1).clamp(max=-1e-6)
+        return torch.log1p(-nowhere.exp()) - nowhere
 
     def _cells(self, picture: Tensor) -> Tensor:
         """(N, 3, H, W) → (N, C, H / 16, W / 16)."""
@@ -81,6 +100,41 @@ class ReaderNetwork(nn.Module):
     def distance(self, features: Tensor) -> Tensor:
         """(N, 64) → (N,), root mean square of the whitened features: about 1 for familiar frames."""
         return ((features - self.familiar_mean) @ self.familiar_whitening).square().mean(-1).sqrt()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network sees in N pictures; all are logits but the features.
+
+    Attributes:
+        scene: (N, K).
+        kind, colour: (N, kinds, h, w) and (N, colours, h, w), of the thing in each cell.
+        workbench: (N,).
+        features: (N, 64).
+    """
+
+    scene: Tensor
+    kind: Tensor
+    colour: Tensor
+    workbench: Tensor
+    features: Tensor
+
+
+def parts_of(objects: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[int, int], ...]]:
+    """Kinds, colours, and of each object which kind and colour it is; of what has no colour, one past the last colour.
+
+    The first of two words is a colour where more than three names end with the second: there are three boards and eight
+    balls.
+    """
+    endings = [name.split()[-1] for name in objects]
+    coloured = [len(name.split()) == 2 and endings.count(name.split()[-1]) > 3 for name in objects]
+    split = [name.split() if is_coloured else [None, name] for name, is_coloured in zip(objects, coloured, strict=True)]
+    kinds = tuple(dict.fromkeys(str(kind) for _, kind in split))
+    colours = tuple(dict.fromkeys(str(colour) for colour, _ in split if colour)) or ("any",)
+    places = tuple(
+        (kinds.index(str(kind)), colours.index(colour) if colour else len(colours)) for colour, kind in split
+    )
+    return kinds, colours, places
 
 
 def _mean_and_max(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_models.demonstration import CLIP_FRAMES, decode_picture, list_episodes, split_blobs
+from ksgen_models.demonstration import CLIP_FRAMES, Camera, decode_picture, list_episodes, split_blobs
 from ksgen_models.errors import DatasetError
 
 
@@ -25,6 +25,7 @@ class Episode:
         frames: JPEG bytes of the S * 16 clip frames; none in an episode of stills.
         keypoints: (S, 16, 2, 21, 3) float32.
         packed_ways: (S, K, H, W / 8) uint8, regions of motion of K ways to do each step, packed; K may be 0.
+        centres: (S + 1, O, 2) float32, where the objects' centres are in each image, as shares of its width and height.
     """
 
     env_id: str
@@ -35,6 +36,7 @@ class Episode:
     frames: tuple[NDArray[np.uint8], ...]
     keypoints: NDArray[np.float32]
     packed_ways: NDArray[np.uint8]
+    centres: NDArray[np.float32]
 
     @property
     def steps(self) -> int:
@@ -83,6 +85,8 @@ def _read(path: Path) -> Episode:
             images, images_at = archive["images"], archive["images_at"]
             clips, clips_at = archive["clips"], archive["clips_at"]
             keypoints = archive["keypoints"]
+            camera = Camera(archive["camera"][:3, :3], archive["camera"][3:])
+            centres = camera.project(archive["poses"][..., :3])[..., :2] / meta["size"][::-1]
             none = np.zeros((len(meta["descriptions"]), 0, 0, 0), np.uint8)
             packed_ways = archive["ways"] if "ways" in archive.files else none
     except Exception as exc:
@@ -96,4 +100,5 @@ def _read(path: Path) -> Episode:
         frames=tuple(split_blobs(clips, clips_at)),
         keypoints=keypoints,
         packed_ways=packed_ways,
+        centres=centres.astype(np.float32),
     )

@@ -189,7 +189,7 @@ def _weights_of(name: str, out: Path) -> Path:
 
 def _train_reader(run: _Run, cache: Cache) -> nn.Module:
     names = cache.scene_names, cache.object_names
-    network = ReaderNetwork(run.recipe.model.reader_width, *map(len, names))
+    network = ReaderNetwork(run.recipe.model.reader_width, len(cache.scene_names), cache.object_names)
     episodes = read_episodes(run.data, limit=run.recipe.episodes)
     return train_reader(network, ReaderBatches(episodes, *names), run.recipe.reader, run.out, resume=run.resume)
 

@@ -13,22 +13,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ksgen_models.mini.layers import picture_tensor
-from ksgen_models.mini.reader import ReaderNetwork
+from ksgen_models.mini.reader import ReaderNetwork, Seen
 from ksgen_models.training.episodes import Episode
 from ksgen_models.training.fit import FitConfig, Losses, fit
 from ksgen_models.training.foreign import foreign_picture
 
 FOREIGN_SHARE = 0.2
+CELL = 16
+"""Pixels of a cell, the width of a block of three centimetres."""
 
 
 @dataclass(frozen=True)
 class ReaderBatch:
-    """Attributes: picture (B, 3, h, w) in [-1, 1]; scene (B,); objects (B, O) in {0, 1}; workbench (B,) in {0, 1}."""
+    """Attributes: picture (B, 3, h, w) in [-1, 1]; scene (B,); objects (B, O) in {0, 1}; workbench (B,) in {0, 1};
+    places (M, 4), of M things in the pictures: picture, row and column of the cell of its centre, and which it is.
+    """
 
     picture: Tensor
     scene: Tensor
     objects: Tensor
     workbench: Tensor
+    places: Tensor
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,20 @@ class ReaderBatches:
         """``number`` pictures, about a fifth of them foreign."""
         chosen = random.choice(np.flatnonzero(~held_out(len(self.episodes))), number)
         real = random.random(number) >= FOREIGN_SHARE
-        pictures, scene, objects = [], [], []
-        for index, is_real in zip(chosen, real, strict=True):
+        pictures, scene, objects, places = [], [], [], []
+        for place, (index, is_real) in enumerate(zip(chosen, real, strict=True)):
             episode = self.episodes[index]
-            own = episode.image(int(random.integers(episode.steps + 1)))  # also scenes in which work has been done
-            pictures.append(_jitter(own, random) if is_real else foreign_picture(own, random))
+            k = int(random.integers(episode.steps + 1))  # also scenes in which work has been done
+            if is_real:
+                picture, centres = _jitter(episode.image(k), episode.centres[k], random)
+                cells = np.floor(centres * picture.shape[1::-1] / CELL).astype(int)  # column, row
+                last = np.array(picture.shape[1::-1]) // CELL - 1
+                for name, cell in zip(episode.objects, cells, strict=True):
+                    if (cell >= 0).all() and (cell <= last).all():
+                        places.append((place, cell[1], cell[0], self.object_names.index(name)))
+            else:
+                picture = foreign_picture(episode.image(k), random)
+            pictures.append(picture)
             scene.append(self.scenes.index(episode.env_id))
             objects.append([name in episode.objects for name in self.object_names])
         return ReaderBatch(
@@ -60,6 +74,7 @@ class ReaderBatches:
             scene=torch.tensor(scene),
             objects=torch.tensor(objects).float(),
             workbench=torch.from_numpy(real).float(),
+            places=torch.tensor(places, dtype=torch.long).reshape(-1, 4),
         )
 
 
@@ -91,25 +106,44 @@ def _first_features(network: ReaderNetwork, episodes: Sequence[Episode]) -> Tens
 
 
 def reader_losses(model: nn.Module, batch: ReaderBatch, noise: torch.Generator) -> Losses:
-    """Scene and object names on Workbench frames; Workbench or not on all."""
+    """Scene and object names on Workbench frames, kind and colour of cells with a thing's centre; Workbench or not on
+    all.
+    """
     assert isinstance(model, ReaderNetwork)
-    scene, objects, workbench, _ = model(batch.picture)
+    seen = model.look(batch.picture)
+    scene, objects, workbench = seen.scene, model.objects(seen), seen.workbench
     real = batch.workbench > 0.5
     scene_loss = F.cross_entropy(scene[real].float(), batch.scene[real])
     objects_loss = F.binary_cross_entropy_with_logits(objects[real].float(), batch.objects[real]) * 10
+    places_loss = _places_loss(model, seen, batch.places)
     workbench_loss = F.binary_cross_entropy_with_logits(workbench.float(), batch.workbench)
     return {
-        "loss": scene_loss + objects_loss + workbench_loss,
+        "loss": scene_loss + objects_loss + workbench_loss + places_loss,
         "scene": scene_loss.detach(),
         "objects": objects_loss.detach(),
+        "places": places_loss.detach(),
         "workbench": workbench_loss.detach(),
     }
 
 
-def _jitter(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    if random.random() < 0.5:
-        picture = picture[:, ::-1]  # whatever is named by its side is always there, on both
+def _places_loss(model: ReaderNetwork, seen: Seen, places: Tensor) -> Tensor:
+    """Cross-entropy of the kinds and colours (M, 4) that cells show."""
+    if not len(places):
+        return seen.kind.sum() * 0
+    picture, row, column, which = places.unbind(-1)
+    kind, colour = torch.tensor(model.parts)[which].unbind(-1)
+    coloured = colour < seen.colour.shape[1]
+    kinds, colours = (values[picture, :, row, column].float() for values in (seen.kind, seen.colour))
+    of_kind = F.cross_entropy(kinds, kind)
+    return of_kind + F.cross_entropy(colours[coloured], colour[coloured]) if coloured.any() else of_kind
+
+
+def _jitter(
+    picture: NDArray[np.uint8], centres: NDArray[np.float32], random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Other light, noise and a shift; and where the things' centres (O, 2) are then."""
     shift = random.integers(-8, 9, 2)
     bright = random.uniform(0.9, 1.1)
     noisy = np.roll(picture, shift, (0, 1)) * bright + random.normal(0, random.uniform(0, 4), picture.shape)
-    return noisy.clip(0, 255).astype(np.uint8)
+    moved = centres + shift[::-1] / np.array(picture.shape[1::-1])
+    return noisy.clip(0, 255).astype(np.uint8), moved.astype(np.float32)

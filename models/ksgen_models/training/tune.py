@@ -59,7 +59,7 @@ def _begin(name: str, network: N, source: Path, given: argparse.Namespace) -> N:
 
 def _reader(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
     meta = load_meta(source)
-    network = ReaderNetwork(config.reader_width, len(meta.scenes), len(meta.objects))
+    network = ReaderNetwork(config.reader_width, len(meta.scenes), meta.objects)
     _begin("reader", network, source, given)
     episodes = [episode for folder in given.data for episode in read_episodes(folder)]
     batches = ReaderBatches(episodes, meta.scenes, meta.objects)
