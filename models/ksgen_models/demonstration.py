@@ -64,7 +64,8 @@ class Camera:
         seen = np.asarray(points, np.float64) @ rotation.T + translation
         depth = seen[..., 2:]
         pixels = seen @ self.intrinsics.T
-        return np.concatenate([pixels[..., :2] / depth, depth], axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a point in the camera has no place in the picture
+            return np.concatenate([pixels[..., :2] / depth, depth], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class Episode:
         frames: JPEG bytes of the S * 16 clip frames; none in an episode of stills.
         keypoints: (S, 16, 2, 21, 3) float32.
         packed_ways: (S, K, H, W / 8) uint8, regions of motion of K ways to do each step, packed; K may be 0.
-        centres: (S + 1, O, 2) float32, where the objects' centres are in each image, as shares of its width and height.
+        centres: (S + 1, O, 2) float32, where the objects' centres are in each image, as shares of its width and height;
+            NaN behind the camera.
     """
 
     env_id: str
@@ -86,7 +87,8 @@ def _read(path: Path) -> Episode:
             clips, clips_at = archive["clips"], archive["clips_at"]
             keypoints = archive["keypoints"]
             camera = Camera(archive["camera"][:3, :3], archive["camera"][3:])
-            centres = camera.project(archive["poses"][..., :3])[..., :2] / meta["size"][::-1]
+            places = camera.project(archive["poses"][..., :3])
+            centres = np.where(places[..., 2:] > 0, places[..., :2] / meta["size"][::-1], np.nan)
             none = np.zeros((len(meta["descriptions"]), 0, 0, 0), np.uint8)
             packed_ways = archive["ways"] if "ways" in archive.files else none
     except Exception as exc:

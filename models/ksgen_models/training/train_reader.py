@@ -59,11 +59,10 @@ class ReaderBatches:
             k = int(random.integers(episode.steps + 1))  # also scenes in which work has been done
             if is_real:
                 picture, centres = _jitter(episode.image(k), episode.centres[k], random)
-                cells = np.floor(centres * picture.shape[1::-1] / CELL).astype(int)  # column, row
-                last = np.array(picture.shape[1::-1]) // CELL - 1
-                for name, cell in zip(episode.objects, cells, strict=True):
-                    if (cell >= 0).all() and (cell <= last).all():
-                        places.append((place, cell[1], cell[0], self.object_names.index(name)))
+                for name, centre in zip(episode.objects, centres, strict=True):
+                    if ((centre >= 0) & (centre < 1)).all():
+                        column, row = (centre * picture.shape[1::-1] // CELL).astype(int)
+                        places.append((place, row, column, self.object_names.index(name)))
             else:
                 picture = foreign_picture(episode.image(k), random)
             pictures.append(picture)
