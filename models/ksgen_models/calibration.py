@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ksgen_models.errors import InvalidInput
 
 SHIPPED = Path(__file__).parent / "trust.json"
-"""Where `ksgen-agent evaluate trust` finds its way into the package; not there yet."""
+"""What `ksgen-agent evaluate trust` wrote of key steps that a robot did."""
 
 
 @dataclass(frozen=True)

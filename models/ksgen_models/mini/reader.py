@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ksgen_models.mini.layers import ResidualBlock
 
+_CERTAIN = 50.0  # a logit
 FEATURES = 64
 """Length of the feature vector that says how familiar a frame is."""
 
@@ -67,13 +68,13 @@ class ReaderNetwork(nn.Module):
         return Seen(self.scene(hidden), self.kind(read), self.colour(read), self.workbench(hidden)[:, 0], features)
 
     def objects(self, seen: Seen) -> Tensor:
-        """Logits (N, O) of each object being in some cell."""
-        kind = F.logsigmoid(seen.kind.float().flatten(2))
-        colour = F.pad(F.logsigmoid(seen.colour.float().flatten(2)), (0, 0, 0, 1))  # the last: of any colour
+        """Logits (N, O) of each object being in some cell: the cells' odds add up."""
         which_kind, which_colour = (list(part) for part in zip(*self.parts, strict=True))
-        there = (kind[:, which_kind] + colour[:, which_colour]).clamp(max=-1e-4)  # (N, O, cells), log-probability
-        nowhere = torch.log1p(-there.exp()).sum(-1).clamp(max=-1e-6)
-        return torch.log1p(-nowhere.exp()) - nowhere
+        of_any_colour = F.pad(seen.colour.float().flatten(2), (0, 0, 0, 1), value=_CERTAIN)
+        kind, colour = seen.kind.float().flatten(2)[:, which_kind], of_any_colour[:, which_colour]  # (N, O, cells)
+        # Both at once: of a = σ(k) and b = σ(c), the odds ab / (1 − ab) are 1 / (e^−k + e^−c + e^−(k + c)).
+        both = -torch.stack([-kind, -colour, -kind - colour]).logsumexp(0)
+        return both.logsumexp(-1)
 
     def _cells(self, picture: Tensor) -> Tensor:
         """(N, 3, H, W) → (N, C, H / 16, W / 16)."""
