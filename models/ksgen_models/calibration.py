@@ -143,9 +143,9 @@ def load_trust(path: Path) -> TrustModel:
 
 
 @cache
-def shipped_trust() -> TrustModel | None:
-    """The model in the package, or None where trust has not been calibrated."""
-    return load_trust(SHIPPED) if SHIPPED.is_file() else None
+def shipped_trust() -> TrustModel:
+    """The model in the package."""
+    return load_trust(SHIPPED)
 
 
 def _table(rows: Sequence[Mapping[str, float]], names: Sequence[str], missing: NDArray[np.float64]) -> NDArray:

@@ -19,7 +19,6 @@ from ksgen_models.types import HAND_BONES, HandTrack, RegionOfMotion
 
 BACKGROUND_MARGIN = 4  # pixels: soft shadows and resampling leak a little over a region's edge
 MOTION_LEVEL = 12  # of 255: smaller differences are noise of the decoder, not motion
-_HELD = 40.0  # dB, from where on a background counts as held
 PSNR_CEILING = 60.0  # dB: beyond this two 8-bit pictures are equal for every purpose
 
 
@@ -104,23 +103,10 @@ def score_step(
 
 
 def trust(scores: Mapping[str, float]) -> float:
-    """How far a key step with these scores is to be trusted, in [0, 1]: the geometric mean of what matters to a robot.
-
-    Hands must be found for a gripper to be led, what was asked for must happen, and nothing else. It ranks candidates.
-    Where the package holds a calibrated model (`ksgen_models.calibration`), it is that model's probability of success.
-    """
+    """Probability in [0, 1] that a robot succeeds with a key step of these scores (`ksgen_models.calibration`)."""
     from ksgen_models.calibration import shipped_trust
 
-    if (model := shipped_trust()) is not None:
-        return model.probability(scores)
-    parts = [
-        scores["hand_rate"],
-        scores["goal_agreement"],
-        scores["motion_inside"],
-        scores["bone_constancy"],
-        min(scores["background_psnr"] / _HELD, 1.0),
-    ]
-    return float(np.prod(np.clip(parts, 1e-3, 1.0)) ** (1.0 / len(parts)))
+    return shipped_trust().probability(scores)
 
 
 def hand_rate(hands: HandTrack) -> float:
