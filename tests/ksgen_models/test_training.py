@@ -89,7 +89,7 @@ def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_pat
     assert load_networks(tmp_path / "weights").hashes["key_step.safetensors"]
 
 
-@pytest.mark.parametrize("network", ["key_step", "progress"])
+@pytest.mark.parametrize("network", ["key_step", "progress", "reader"])
 def test_tuning_changes_one_network_and_goes_on_where_it_stopped(trained, tmp_path, network):
     data = trained.parent.parent / "data"
     run = (network, "--data", data, "--weights", trained, "--out", tmp_path, "--batch", "2", "--learning-rate", "0.01")

@@ -42,16 +42,16 @@ def moved(inputs: Inputs, actions: Tensor, how: Moves, generator: torch.Generato
     middle = (slots[..., 1:3] * there).sum(1) / there.sum(1).clamp(min=1)  # (B, 2)
 
     def place(points: Tensor) -> Tensor:
-        return turned(points - spread(middle, points), angle) + spread(middle + shift, points)
+        return _turned(points - _spread(middle, points), angle) + _spread(middle + shift, points)
 
     robot[:, 0:2] = place(robot[:, 0:2])
     robot[:, 3] += angle
-    robot[:, 4:6] = turned(robot[:, 4:6], 2 * angle)  # the yaw's double: a gripper turned by half a turn is the same
+    robot[:, 4:6] = _turned(robot[:, 4:6], 2 * angle)  # the yaw's double: a gripper turned by half a turn is the same
     for vector in (slice(7, 9), slice(12, 14)):  # velocity, lag
-        robot[:, vector] = turned(robot[:, vector], angle)
+        robot[:, vector] = _turned(robot[:, vector], angle)
     slots[..., 1:3] = place(slots[..., 1:3]) * there
     for vector in (slice(4, 6), slice(11, 13)):  # from the tool point, velocity
-        slots[..., vector] = turned(slots[..., vector], angle)
+        slots[..., vector] = _turned(slots[..., vector], angle)
     slots[..., 7:11] = _quaternion_turned(slots[..., 7:11], angle) * there
     if condition.shape[-1] == c.CONDITION_SIZE["subgoal"]:
         for ray in (c.GRASP, c.RELEASE):
@@ -61,19 +61,19 @@ def moved(inputs: Inputs, actions: Tensor, how: Moves, generator: torch.Generato
         for start in (c.VERB_SIZE, c.VERB_SIZE + goals.GOAL_SIZE):
             goal = condition[:, start : start + goals.GOAL_SIZE]
             goal[:, goals.POSITION][:, :2] = place(goal[:, goals.POSITION][:, :2])
-            goal[:, goals.HEADING] = turned(goal[:, goals.HEADING], angle)
-    actions = torch.cat([turned(actions[..., :2], angle), actions[..., 2:]], dim=-1)
+            goal[:, goals.HEADING] = _turned(goal[:, goals.HEADING], angle)
+    actions = torch.cat([_turned(actions[..., :2], angle), actions[..., 2:]], dim=-1)
     return {**inputs, "robot": robot, "slots": slots, "condition": condition}, actions
 
 
-def turned(vectors: Tensor, angle: Tensor) -> Tensor:
+def _turned(vectors: Tensor, angle: Tensor) -> Tensor:
     """(B, ..., 2) turned by (B,) radians."""
-    cosine, sine = (spread(value[:, None], vectors)[..., 0] for value in (angle.cos(), angle.sin()))
+    cosine, sine = (_spread(value[:, None], vectors)[..., 0] for value in (angle.cos(), angle.sin()))
     x, y = vectors.unbind(-1)
     return torch.stack([cosine * x - sine * y, sine * x + cosine * y], dim=-1)
 
 
-def spread(values: Tensor, like: Tensor) -> Tensor:
+def _spread(values: Tensor, like: Tensor) -> Tensor:
     """(B, C) with axes of one in between, to be added to (B, ..., C)."""
     return values.reshape(len(values), *[1] * (like.ndim - 2), values.shape[-1])
 

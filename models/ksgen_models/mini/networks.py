@@ -96,7 +96,8 @@ def encode_over(networks: Networks, picture: NDArray[np.uint8], context: NDArray
     """Normalised latents (1, C, h, w) float32 of a picture (H, W, 3) as it is seen from the context (H, W, 3)."""
     square = networks.square(context)
     tensors = picture_tensor(torch.from_numpy(np.stack([square.to_square(image) for image in (picture, context)])))
-    raw = networks.autoencoder.encode(tensors[:1].to(networks.dtype), tensors[1:].to(networks.dtype))
+    with torch.autocast("cpu", torch.bfloat16, enabled=networks.dtype is torch.bfloat16):
+        raw = networks.autoencoder.encode(tensors[:1].to(networks.dtype), tensors[1:].to(networks.dtype))
     return networks.autoencoder.normalise(raw.float())
 
 

@@ -25,7 +25,7 @@ from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
 from ksgen_models.mini.weights import load_meta, load_network, save_network, weights_folder
-from ksgen_models.training.cache import Cache, cached
+from ksgen_models.training.cache import cached
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import sentence_states
@@ -35,19 +35,6 @@ from ksgen_models.training.train_progress import ProgressBatches, progress_losse
 from ksgen_models.training.train_reader import ReaderBatches, train_reader
 
 N = TypeVar("N", bound=nn.Module)
-
-
-def tune_key_step(model: nn.Module, cache: Cache, config: FitConfig, out: Path) -> nn.Module:
-    """Train a `KeyStepModel` on, resuming from a checkpoint in ``out``; returns the averaged copy."""
-    batches = KeyStepBatches(cache, *sentence_states(cache.texts))
-    return fit("key_step", model, batches, key_step_losses, config, out, resume=True)
-
-
-def tune_progress(model: nn.Module, data: Sequence[Path], config: FitConfig, out: Path) -> nn.Module:
-    """Train a `ProgressNetwork` on, resuming from a checkpoint in ``out``; returns the averaged copy."""
-    works = read_works(data)
-    batches = ProgressBatches(works, *sentence_states(works.texts), np.arange(len(works.works)))
-    return fit("progress", model, batches, progress_losses, config, out, resume=True)
 
 
 def _begin(name: str, network: N, source: Path, given: argparse.Namespace) -> N:
@@ -71,12 +58,16 @@ def _key_step(config: MiniConfig, source: Path, given: argparse.Namespace, sched
     load_network("autoencoder", autoencoder, source)
     episodes = [episode for folder in given.data for episode in read_episodes(folder)]
     cache = cached(given.cache or given.out / "cache", episodes, autoencoder)
-    return tune_key_step(_begin("key_step", KeyStepModel(config), source, given), cache, schedule, given.out)
+    batches = KeyStepBatches(cache, *sentence_states(cache.texts))
+    network = _begin("key_step", KeyStepModel(config), source, given)
+    return fit("key_step", network, batches, key_step_losses, schedule, given.out, resume=True)
 
 
 def _progress(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
     network = _begin("progress", ProgressNetwork(config.progress), source, given)
-    return tune_progress(network, given.data, schedule, given.out)
+    works = read_works(given.data)
+    batches = ProgressBatches(works, *sentence_states(works.texts), np.arange(len(works.works)))
+    return fit("progress", network, batches, progress_losses, schedule, given.out, resume=True)
 
 
 _NETWORKS = {"key_step": _key_step, "progress": _progress, "reader": _reader}
