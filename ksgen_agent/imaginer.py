@@ -84,21 +84,26 @@ class Imaginer(Protocol):
 
 
 def further_options(
-    imaginer: Imaginer, cancel: threading.Event | None, candidates: int = 1, least_trust: float = 0.0
+    imaginer: Imaginer,
+    cancel: threading.Event | None,
+    candidates: int = 1,
+    least_trust: float = 0.0,
+    from_here: bool = True,
 ) -> dict[str, Any]:
     """Keyword arguments that not every imaginer's ``imagine_stream`` takes, as far as this one does.
 
     Args:
         imaginer: to be asked.
         cancel: stops it; left out where it takes none.
-        candidates, least_trust: as in `ksgen_agent.Agent.imagine`.
+        candidates, least_trust, from_here: as in `ksgen_agent.Agent.imagine`.
 
     Raises:
-        InvalidInput: candidates or trust were asked for, and it knows nothing of them.
+        InvalidInput: one of these was asked for in another way than usual, and it knows nothing of it.
     """
     known = inspect.signature(imaginer.imagine_stream).parameters
     options: dict[str, Any] = {"cancel": cancel} if "cancel" in known else {}
-    for name, value, usual in (("candidates", candidates, 1), ("least_trust", least_trust, 0.0)):
+    choices = (("candidates", candidates, 1), ("least_trust", least_trust, 0.0), ("from_here", from_here, True))
+    for name, value, usual in choices:
         if name in known:
             options[name] = value
         elif value != usual:

@@ -83,6 +83,7 @@ class SubgoalClient:
         allow_out_of_domain: bool = False,
         candidates: int = 1,
         least_trust: float = 0.0,
+        from_here: bool = True,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
         request_id: str | None = None,
@@ -96,6 +97,7 @@ class SubgoalClient:
             allow_out_of_domain=allow_out_of_domain,
             candidates=candidates,
             least_trust=least_trust,
+            from_here=from_here,
             deadline=deadline,
             request_id=request_id,
             topic=topic,
@@ -111,6 +113,7 @@ class SubgoalClient:
         allow_out_of_domain: bool = False,
         candidates: int = 1,
         least_trust: float = 0.0,
+        from_here: bool = True,
         deadline: float | None = None,
         cancel: threading.Event | None = None,
         request_id: str | None = None,
@@ -127,8 +130,8 @@ class SubgoalClient:
             task: what is to be done, in words.
             seed: the same seed gives the same result.
             allow_out_of_domain: go on although the frame is of a kind the models do not know.
-            candidates, least_trust: as `ksgen_agent.Agent.imagine` takes them; a server draws no more candidates than
-                its limit of this name says.
+            candidates, least_trust, from_here: as `ksgen_agent.Agent.imagine` takes them; a server draws no more
+                candidates than its limit of this name says.
             deadline: seconds that it may take, instead of ``limits.job``.
             cancel: set it from another thread to stop.
             request_id: the job's id, so that `take_up` can find it again, also from another process; a new one is
@@ -152,6 +155,7 @@ class SubgoalClient:
             allow_out_of_domain=allow_out_of_domain,
             candidates=candidates,
             least_trust=least_trust,
+            from_here=from_here,
             deadline=deadline,
             request_id=request_id,
             topic=topic,

@@ -295,6 +295,7 @@ class Desk:
             allow_out_of_domain=asked.allow_out_of_domain,
             candidates=asked.candidates,
             least_trust=asked.least_trust,
+            from_here=asked.from_here,
             frame=asked.frame,
             frame_path=self._store.path(job.frame_file),
             folder=self._store.path(""),
@@ -419,8 +420,8 @@ def _package_version() -> str:
 
 
 def _same_request(first: wire.Submit, second: wire.Submit) -> bool:
-    names = ("task", "seed", "allow_out_of_domain", "candidates", "least_trust", "images", "clip", "frame")
-    return all(getattr(first, name) == getattr(second, name) for name in names)
+    choices = ("seed", "allow_out_of_domain", "candidates", "least_trust", "from_here")
+    return all(getattr(first, name) == getattr(second, name) for name in ("task", "frame", *choices, "images", "clip"))
 
 
 def _unknown(name: str) -> wire.Error:

@@ -37,6 +37,7 @@ class Run:
     allow_out_of_domain: bool = required(flag)
     candidates: int = required(whole(1, GREATEST_CANDIDATES))
     least_trust: float = required(real(0, 1))
+    from_here: bool = required(flag)
     frame: Blob = required(check_blob)
     frame_path: str = required(_path)
     folder: str = required(_path)

@@ -130,7 +130,7 @@ def _imagine(
 ) -> bytes:
     """Imagine one job, announcing each key step; returns the header of its `Done`."""
     began = last = time.perf_counter()
-    more = further_options(imaginer, stop, run.candidates, run.least_trust)
+    more = further_options(imaginer, stop, run.candidates, run.least_trust, run.from_here)
     stream = imaginer.imagine_stream(
         _load_frame(run), run.task, seed=run.seed, allow_out_of_domain=run.allow_out_of_domain, **more
     )

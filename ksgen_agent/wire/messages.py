@@ -55,7 +55,7 @@ class Submit:
     Attributes:
         id: chosen by the client; the same id again is the same job.
         client: a name under which the client's jobs take turns with those of others, where no keys tell them apart.
-        task, seed, allow_out_of_domain, candidates, least_trust: as in `ksgen_agent.Agent.imagine`.
+        task, seed, allow_out_of_domain, candidates, least_trust, from_here: as in `ksgen_agent.Agent.imagine`.
         frame: (H, W, 3) uint8, raw, or a JPEG or PNG file whose shape may be declared as ().
         deadline: seconds from now after which the job is given up.
         start: first key step to be sent.
@@ -72,6 +72,7 @@ class Submit:
     allow_out_of_domain: bool = optional(flag, False)
     candidates: int = optional(whole(1, GREATEST_CANDIDATES), 1)
     least_trust: float = optional(real(0, 1), 0.0)
+    from_here: bool = optional(flag, True)
     deadline: float | None = optional(nullable(_seconds), None)
     start: int = optional(whole(0, MOST_STEPS), 0)
     images: str = optional(choice(*PICTURE_ENCODINGS), "raw")

@@ -77,6 +77,7 @@ class ImaginerDeployment:
         allow_out_of_domain: bool,
         candidates: int,
         least_trust: float,
+        from_here: bool,
     ) -> AsyncIterator[Item]:
         """The key steps as they are made, then the `StreamEnd` where there is one, or the `Error` that ends it.
 
@@ -84,7 +85,9 @@ class ImaginerDeployment:
         When Ray cancels the request, the imaginer stops between two solver steps.
         """
         stop = threading.Event()
-        items = _items(self._imaginer, frame, task, seed, allow_out_of_domain, (stop, candidates, least_trust))
+        items = _items(
+            self._imaginer, frame, task, seed, allow_out_of_domain, (stop, candidates, least_trust, from_here)
+        )
         loop = asyncio.get_running_loop()
         try:
             while (item := await loop.run_in_executor(self._thread, next, items, None)) is not None:
@@ -168,6 +171,7 @@ class RayImaginer:
         allow_out_of_domain: bool = False,
         candidates: int = 1,
         least_trust: float = 0.0,
+        from_here: bool = True,
         cancel: threading.Event | None = None,
     ) -> Generator[KeyStep, None, StreamEnd | None]:
         """Yield each key step as soon as some replica has made it.
@@ -177,7 +181,7 @@ class RayImaginer:
             RemoteError: too many replicas were lost.
             KSGenError: whatever the replicas' imaginer raised.
         """
-        request = (frame, task, seed, allow_out_of_domain, candidates, least_trust)
+        request = (frame, task, seed, allow_out_of_domain, candidates, least_trust, from_here)
         have = 0
         for attempt in range(1, self._attempts + 1):
             try:

@@ -12,10 +12,12 @@ import numpy as np
 
 from ksgen_models.errors import UnknownTask
 from ksgen_models.interfaces import Parts, RegionPrediction, never_cancelled
+from ksgen_models.progress import StepVerdict
 from ksgen_models.types import Evidence, HandTrack, Plan
 
 TABLE, BLOCK, SKIN = (90, 110, 100), (200, 30, 30), (224, 172, 140)
 FRAMES, FPS, SOLVER_STEPS, PUSH = 8, 8.0, 4, 14
+FIRST = 16
 
 # 21 landmarks in MediaPipe's order, in [0, 1]² of the hand's box: wrist at the bottom, five fingers upwards.
 TEMPLATE = np.array(
@@ -153,6 +155,15 @@ class LetterEncoder:
             for start in range(max(len(sentence) - 2, 1)):
                 counts[row, sum(map(ord, sentence[start : start + 3])) % self.dimension] += 1
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+class Ruler:
+    """A step is done for every ten pixels that the block is right of its start."""
+
+    def verify(self, frame, steps):
+        column = find_colour(frame, BLOCK)[1].min()
+        pushes = (column - FIRST) // 10
+        return tuple(StepVerdict.of(step, 0.98 if index < pushes else 0.2, 1.0) for index, step in enumerate(steps))
 
 
 def make_parts(*, video=None, tracker=None, images=None, regions=None, batch=1):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from blob_parts import PushVideo, make_parts
+from blob_parts import PushVideo, Ruler, make_parts
 
 from ksgen_agent import Agent
 from ksgen_agent.fake_server import make_key_step
@@ -38,6 +39,10 @@ class Staged(PushVideo):
 
 def blobs(device: str | None = None) -> Agent:
     return Agent("blobs", parts=make_parts())
+
+
+def ruled() -> Agent:
+    return Agent("push", parts=replace(make_parts(), verifier=Ruler()))
 
 
 def staged(folder: str, obedient: bool = True) -> Agent:

@@ -6,27 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from blob_parts import BLOCK, find_colour, make_frame, make_parts
+from blob_parts import FIRST, Ruler, make_frame, make_parts
+from serving import running
 
-from ksgen_agent import Agent, Imagination, PresetError, TaskDone
+from ksgen_agent import Agent, Imagination, PresetError, SubgoalClient, TaskDone
 from ksgen_agent.wire import messages as wire
 from ksgen_agent.wire.failures import to_exception, to_message
 from ksgen_agent.wire.key_steps import pack_plan, unpack_plan
 from ksgen_models.planner import VerbatimPlanner
-from ksgen_models.progress import StepVerdict, since
+from ksgen_models.progress import since
 from ksgen_models.types import Plan
 
 TASK = "push the block then push it again then push it to the edge"
-FIRST = 16
-
-
-class Ruler:
-    """A step is done for every ten pixels that the block is right of its start."""
-
-    def verify(self, frame, steps):
-        column = find_colour(frame, BLOCK)[1].min()
-        pushes = (column - FIRST) // 10
-        return tuple(StepVerdict.of(step, 0.98 if index < pushes else 0.2, 1.0) for index, step in enumerate(steps))
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +44,18 @@ def test_only_the_missing_steps_are_imagined(agent, tmp_path):
 def test_the_whole_procedure_is_there_for_the_asking(agent):
     assert len(agent.imagine(frame(2), TASK, from_here=False).steps) == 3
     assert agent.plan(frame(3), TASK, from_here=False).done == ()
+
+
+def test_both_over_the_wire(agent, tmp_path):
+    with (
+        running(tmp_path / "store", imaginer="served_parts:ruled") as server,
+        SubgoalClient(server.address) as client,
+    ):
+        assert client.imagine(frame(1), TASK).plan == agent.plan(frame(1), TASK)
+        whole = client.imagine(frame(1), TASK, from_here=False)
+        assert (len(whole.steps), whole.plan.done) == (3, ())
+        with pytest.raises(TaskDone):
+            client.imagine(frame(3), TASK)
 
 
 def test_whoever_has_a_plan_gets_all_of_it():

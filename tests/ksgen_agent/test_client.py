@@ -117,7 +117,7 @@ def test_an_imaginer_that_knows_no_candidates_says_so():
             yield from ()
 
     assert further_options(Plain(), None) == {}
-    for choice in ({"candidates": 2}, {"least_trust": 0.5}):
+    for choice in ({"candidates": 2}, {"least_trust": 0.5}, {"from_here": False}):
         with pytest.raises(InvalidInput, match=f"{next(iter(choice))} is .* 'plain'"):
             further_options(Plain(), None, **choice)
 
