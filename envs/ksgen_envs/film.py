@@ -194,6 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scene", type=int, default=1_000_000, help="scene seed")
     parser.add_argument("--imagined", action="store_true", help="let an agent imagine the key steps")
     parser.add_argument("--imagination", type=Path, help="folder of an imagination that was saved")
+    parser.add_argument("--preset", default="mini", help="who imagines")
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="imaginations to choose the best from")
     parser.add_argument("--side", type=int, default=256, help="pixels of each of the three pictures")
     parser.add_argument("--every", type=int, default=EVERY, help="actions from one picture to the next")
@@ -207,7 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
         if asked.imagination:
             filmed = film(env, _of_saved(env, asked.scene, asked.imagination), hand="imagined", **form)
         else:
-            with source_of("mini" if asked.imagined else None, asked.candidates) as source:
+            with source_of(asked.preset if asked.imagined else None, asked.candidates) as source:
                 hand = "imagined" if asked.imagined else "demonstrated"
                 filmed = film(env, source.whole(env), hand=hand, **form)
         write_film(asked.out, filmed.frames, quality=asked.quality)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from ksgen_envs.executors.imagined import imagine_next  # noqa: E402
 from ksgen_envs.executors.reading import Reading  # noqa: E402
 from ksgen_envs.executors.retarget_accuracy import key_step_of  # noqa: E402
 from ksgen_envs.executors.retarget_results import Attempt, SceneResult, read_results, table  # noqa: E402
-from ksgen_envs.executors.retarget_success import main  # noqa: E402
+from ksgen_envs.executors.retarget_success import Imagined, main  # noqa: E402
 from ksgen_envs.executors.waypoints import Waypoints  # noqa: E402
 from ksgen_envs.film import film, write_film  # noqa: E402
 from ksgen_envs.goal_env.environment import WorkbenchEnv  # noqa: E402
@@ -30,6 +31,7 @@ from ksgen_envs.robot.gripper import read_state  # noqa: E402
 from ksgen_envs.robot.model import TIP  # noqa: E402
 from ksgen_envs.wordings import STEP_WORDINGS  # noqa: E402
 from ksgen_models.errors import InvalidInput, UnknownTask  # noqa: E402
+from ksgen_models.progress import StepVerdict  # noqa: E402
 from ksgen_models.scores import trust  # noqa: E402
 from ksgen_models.types import HandTrack, KeyStep, RegionOfMotion  # noqa: E402
 from ksgen_models.video_io import read_video  # noqa: E402
@@ -310,6 +312,21 @@ def test_a_sentence_that_is_no_task_is_found_in_the_tasks_plan(blank):
     assert imaginer.asked[-2:] == ["Tap the button", "switch on the lamp"]
     with pytest.raises(UnknownTask):
         imagine_next(imaginer, blank.image, "Push the button down", task="switch on", index=2, candidates=1)
+
+
+@pytest.mark.parametrize(("done", "tries"), [(0.9, 1), (0.5, 1), (0.1, 2)])
+def test_a_key_step_is_tried_again_where_it_is_surely_not_done(blank, done, tries):
+    sentences = ("Turn the knob", "Press the button")
+    planner = SimpleNamespace(plan=lambda frame, task: SimpleNamespace(steps=sentences))
+    verifier = SimpleNamespace(verify=lambda frame, steps: [StepVerdict.of(step, done, 1.0) for step in steps])
+    drawn = [scored(blank, 0.5, sentence) for sentence in sentences]
+    imaginer: Any = Drawn({SCENE: drawn, SCENE + 1: drawn})
+    parts: Any = SimpleNamespace(planner=planner, verifier=verifier)
+    env = started(LAMP)
+    assert len(list(Imagined(parts, imaginer, candidates=1, tries=2).whole(env))) == 2 * tries
+    parts.verifier = None
+    assert len(list(Imagined(parts, imaginer, candidates=1, tries=2).whole(env))) == 2
+    env.close()
 
 
 def test_parts_of_a_measurement_add_up(tmp_path, capsys):

@@ -7,7 +7,8 @@ takes what an agent imagines instead.
 *Single key steps*: each key step alone, from the simulator's true state before it. *Whole tasks*: from the true start,
 one key step after the other from wherever the robot has got to; a task is done when the simulator says that all of it
 is and still is at the end. A true demonstration is recorded once, from the true start: its later key steps know nothing
-of what the robot did to the scene. With ``--imagined`` every next key step is imagined anew from the robot's camera.
+of what the robot did to the scene. With ``--imagined`` every next key step is imagined anew from the robot's camera,
+and once more where the agent sees that it was not done (``--tries``).
 
 A line of JSON a scene goes to standard output (or is added to ``--out``), so that parts can be run apart;
 ``--sum FILE ...`` prints the table of parts. ``--part single`` and ``--part whole`` do one of the two; give each a file
@@ -36,9 +37,12 @@ from ksgen_models.types import KeyStep
 
 if TYPE_CHECKING:
     from ksgen_agent import Imaginer
-    from ksgen_models.interfaces import Planner, Tracker
+    from ksgen_models.interfaces import Parts, Tracker
 
 CANDIDATES = 4
+TRIES = 2
+SURELY_NOT = 0.3
+"""Probability of being done up to which a key step is tried again: doing it twice may spoil what was done."""
 
 
 class Source(Protocol):
@@ -95,16 +99,18 @@ class Imagined:
     """Key steps that an imaginer imagines from the robot's camera, what some imaginations of each agree on.
 
     A single key step is asked for by its sentence. For a whole task the planner is told the task alone: it plans once,
-    from the first frame, and the robot does what that plan says, imagining each key step anew before it does it.
+    from the first frame, and the robot does what that plan says, imagining each key step anew before it does it. A key
+    step that the agent's step verifier then sees as surely not done is imagined and done once more.
 
     Args:
-        planner: plans tasks.
+        parts: whose planner plans tasks, and whose step verifier, if any, sees what has been done.
         imaginer: takes the sentence of a key step for the whole plan (`ksgen_models.planner.VerbatimPlanner`).
         candidates: imaginations of a key step.
+        tries: of each key step of a whole task.
     """
 
-    def __init__(self, planner: Planner, imaginer: Imaginer, candidates: int = CANDIDATES) -> None:
-        self._planner, self._imaginer, self._candidates = planner, imaginer, candidates
+    def __init__(self, parts: Parts, imaginer: Imaginer, candidates: int = CANDIDATES, tries: int = TRIES) -> None:
+        self._parts, self._imaginer, self._candidates, self._tries = parts, imaginer, candidates, tries
 
     def single(self, env: WorkbenchEnv, index: int) -> KeyStep:
         """Imagined from the scene as it is."""
@@ -112,11 +118,16 @@ class Imagined:
 
     def whole(self, env: WorkbenchEnv) -> Iterator[KeyStep]:
         """The plan's steps, each imagined from the scene as it is when it is asked for."""
-        plan = self._planner.plan(env.picture(), env.instruction.task)
+        plan = self._parts.planner.plan(env.picture(), env.instruction.task)
         for index, sentence in enumerate(plan.steps):
-            yield self._next(env, sentence, index)
+            for earlier in range(self._tries):
+                yield self._next(env, sentence, index, earlier)
+                if self._parts.verifier is None:
+                    break
+                if self._parts.verifier.verify(env.picture(), plan.steps)[index].done > SURELY_NOT:
+                    break
 
-    def _next(self, env: WorkbenchEnv, sentence: str, index: int) -> KeyStep:
+    def _next(self, env: WorkbenchEnv, sentence: str, index: int, earlier: int = 0) -> KeyStep:
         return imagine_next(
             self._imaginer,
             env.picture(),
@@ -124,7 +135,7 @@ class Imagined:
             task=env.instruction.task,
             index=index,
             candidates=self._candidates,
-            seed=env.bench.seed,
+            seed=env.bench.seed + earlier * self._candidates,
         )
 
 
@@ -182,6 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--task", action="append", choices=TASKS, help="only this task (may be repeated)")
     parser.add_argument("--imagined", action="store_true", help="let an agent imagine the key steps")
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="imaginations to choose the best from")
+    parser.add_argument("--tries", type=int, default=TRIES, help="of a key step that is imagined and seen as not done")
     parser.add_argument("--preset", default="mini", help="who imagines")
     parser.add_argument("--part", choices=PARTS, help="only single key steps, or only whole tasks")
     parser.add_argument("--out", type=Path, help="add lines of JSON to this file, and leave out scenes it holds")
@@ -197,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = range(asked.first, asked.first + asked.scenes)
     wanted = [(env_id, seed) for seed in seeds for env_id in asked.task or TASKS]
     results = [result for result in known if (result.env_id, result.seed) in wanted]
-    with source_of(asked.preset if asked.imagined else None, asked.candidates) as source:
+    with source_of(asked.preset if asked.imagined else None, asked.candidates, asked.tries) as source:
         for env_id, seed in wanted:
             if (env_id, seed) in have:
                 continue
@@ -211,8 +223,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def source_of(preset: str | None, candidates: int = CANDIDATES) -> Iterator[Source]:
-    """True demonstrations, or a preset's imaginations with so many candidates; frees the networks at the end."""
+def source_of(preset: str | None, candidates: int = CANDIDATES, tries: int = TRIES) -> Iterator[Source]:
+    """True demonstrations, or a preset's imaginations (see `Imagined`); frees the networks at the end."""
     if preset:
         from ksgen_agent import Agent
         from ksgen_agent.presets import find_preset, load_parts
@@ -220,7 +232,7 @@ def source_of(preset: str | None, candidates: int = CANDIDATES) -> Iterator[Sour
 
         parts = load_parts(find_preset(preset))
         with Agent(parts=parts, planner=VerbatimPlanner()) as agent:
-            yield Imagined(parts.planner, agent, candidates)
+            yield Imagined(parts, agent, candidates, tries)
         return
     from ksgen_models.hands.tracker import HandTracker
 
