@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from small_episodes import make_demonstration, without_clips, write_episodes
 
@@ -19,6 +20,8 @@ from ksgen_models.mini.scene_reader import MiniSceneReader
 from ksgen_models.mini.weights import load_network
 from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.cache import open_cache, raw_latents
+from ksgen_models.training.curves import main as draw_curves_command
+from ksgen_models.training.curves import read_curves, running_mean
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import SMALL, sentence_states, train_mini
@@ -100,6 +103,30 @@ def test_tuning_changes_one_network_and_goes_on_where_it_stopped(trained, tmp_pa
     for name in ("autoencoder", "reader", "progress", "key_step", "clip"):
         before, after = (load_file(folder / f"{name}.safetensors") for folder in (trained, tmp_path / "weights"))
         assert all(torch.equal(before[key], after[key]) for key in before) == (name != network)
+
+
+def test_learning_curves_are_drawn_of_every_network(trained, tmp_path, capsys):
+    out = tmp_path / "curves.png"
+    draw_curves_command([str(trained.parent), "--out", str(out)])
+    width, height = Image.open(out).size
+    assert width > 3 * height, "six networks side by side"
+    losses = read_curves(trained.parent / "progress.jsonl")
+    assert {"loss", "done", "seen"} <= set(losses)
+    assert losses["loss"][-1, 0] == SMALL.progress.steps - 1
+    assert running_mean(np.arange(100.0)) == pytest.approx(np.arange(100.0), abs=1.0)
+    with pytest.raises(SystemExit):
+        draw_curves_command([str(tmp_path)])
+    assert "no log of a training run" in capsys.readouterr().err
+
+
+def test_the_image_generator_can_be_trained_on_alone(trained, tmp_path):
+    run = ("key_step", "--data", trained.parent.parent / "data", "--weights", trained, "--out", tmp_path)
+    tune_command(
+        [str(word) for word in (*run, "--steps", "2", "--batch", "2", "--learning-rate", "0.1", "--drawing-alone")]
+    )
+    before, after = (load_file(folder / "key_step.safetensors") for folder in (trained, tmp_path / "weights"))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"unet"}
 
 
 def test_the_key_step_images_of_a_plan_that_begins_midway_are_seen_from_its_own_frame(trained):

@@ -54,7 +54,8 @@ class Steps:
 @dataclass(frozen=True)
 class KeyStepBatch:
     """Attributes: target (B, S, C, s, s); change (B, S, 2s, 2s), the share of each cell that the step changes; real
-    (B, S), 0 past the end of a plan; told (B,) bool, whether there is text; steps, others; the rest as the model's.
+    (B, S), 0 past the end of a plan; told (B,) bool, whether there is text; steps, others, or None; the rest as the
+    model's.
     """
 
     target: Tensor
@@ -64,7 +65,7 @@ class KeyStepBatch:
     frame: Tensor
     tokens: Tensor
     mask: Tensor
-    steps: Steps
+    steps: Steps | None
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,13 @@ class KeyStepBatches:
     Attributes:
         cache: the episodes.
         tokens, mask: (V, L, D) float16 and (V, L) bool, MiniLM token states of ``cache.texts``.
+        single: single steps for each plan; 0 where nothing learns to point.
     """
 
     cache: Cache
     tokens: Tensor
     mask: Tensor
+    single: int = SINGLE
 
     def __call__(self, random: np.random.Generator, number: int) -> KeyStepBatch:
         """``number`` plans; some begin midway or are cut short, so that every length is met from every state."""
@@ -104,7 +107,7 @@ class KeyStepBatches:
             frame=picture_tensor(torch.from_numpy(np.stack(frames))),
             tokens=torch.stack(tokens).float(),
             mask=torch.stack(mask) & with_text[:, None, None],
-            steps=self._steps(random, SINGLE * number),
+            steps=self._steps(random, self.single * number) if self.single else None,
         )
 
     def _steps(self, random: np.random.Generator, number: int) -> Steps:
@@ -140,8 +143,20 @@ def changed(pictures: NDArray[np.uint8], length: int) -> Tensor:
 
 
 def key_step_losses(model: nn.Module, batch: KeyStepBatch, noise: torch.Generator) -> Losses:
-    """Flow-matching loss over all steps, where the picture differs from the frame more; plus that on the regions."""
+    """`drawing_losses` plus the loss on the regions."""
     assert isinstance(model, KeyStepModel)
+    drawing, skills = _drawing(model, batch, noise)
+    pointing = _pointing(model, skills, batch)
+    return {**drawing, "loss": drawing["loss"] + POINTING * pointing.pop("loss"), **pointing}
+
+
+def drawing_losses(model: nn.Module, batch: KeyStepBatch, noise: torch.Generator) -> Losses:
+    """Flow-matching loss over all steps, where the picture differs from the frame more."""
+    assert isinstance(model, KeyStepModel)
+    return _drawing(model, batch, noise)[0]
+
+
+def _drawing(model: KeyStepModel, batch: KeyStepBatch, noise: torch.Generator) -> tuple[Losses, Skills]:
     target = batch.target
     level = noise_levels(len(target), SHIFT[IMAGE], noise)
     epsilon = torch.randn(target.shape, generator=noise)
@@ -152,12 +167,7 @@ def key_step_losses(model: nn.Module, batch: KeyStepBatch, noise: torch.Generato
     weight = (0.1 + 0.9 * batch.real)[:, :, None, None, None]
     different = (target.abs().amax(2, keepdim=True) > 2.5).float()  # latents of what moved lie far from the mean
     flow = (squared * weight * (0.5 + 2.0 * different)).mean()
-    pointing = _pointing(model, condition.skills, batch)
-    return {
-        "loss": flow + POINTING * pointing.pop("loss"),
-        "flow": squared.mean().detach(),
-        **pointing,
-    }
+    return {"loss": flow, "flow": squared.mean().detach()}, condition.skills
 
 
 def pointing_losses(model: nn.Module, batch: KeyStepBatch, noise: torch.Generator) -> Losses:
@@ -170,6 +180,7 @@ def _pointing(model: KeyStepModel, skills: Skills, batch: KeyStepBatch) -> Losse
     """Region of change of whole plans, region of change and of motion of single steps."""
     there = (batch.real > 0) & batch.told[:, None]
     plan = region_loss(skills.change[:, there], batch.change[there])
+    assert batch.steps is not None
     alone = model.skills(batch.steps.frame, batch.steps.tokens, batch.steps.mask)
     change = region_loss(alone.change, batch.steps.change)
     motion = region_loss(alone.motion, batch.steps.motion)
