@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -108,17 +109,19 @@ def test_sentences_know_of_each_other_where_they_are_asked_together_and_only_the
 
 def test_what_sentences_say_of_a_training_picture():
     from ksgen_models.training.progress_data import Work, Works
-    from ksgen_models.training.train_progress import SENTENCES, ProgressBatches
+    from ksgen_models.training.train_progress import SENTENCES, ProgressBatches, changed_cells
 
     texts = ("Put the red block on the blue block", "Put the green block on the red block", "red block", "pink block")
-    picture = np.zeros((64, 64, 3), np.uint8)
-    pictures = np.stack([picture, picture + 40, picture + 80])
+    pictures = tuple(cv2.imencode(".png", np.full((64, 64, 3), grey, np.uint8))[1] for grey in (0, 40, 80))
+    changes = np.zeros((2, 64, 64), np.bool_)
+    changes[0, 16:24, 32:40] = True
     sizes = {"red block": 0.04, "blue block": 0.05, "green block": 0.03}
     scene = "KSGen/StackBlocks-v0"
-    work = Work(scene, pictures, (0, 1), frozenset(sizes), sizes)
+    work = Work(scene, pictures, changes, (0, 1), frozenset(sizes), sizes)
     said = {(scene, things_in(text)): (index,) for index, text in enumerate(texts[:2])}
     works = Works((work,), texts, tuple(map(things_in, texts)), said, (2, 3))
     batches = ProgressBatches(works, torch.zeros(4, 5, 384), torch.ones(4, 5, dtype=torch.bool), np.array([0]))
+    assert changed_cells(work, 0, np.zeros(2, np.int64)).max() == pytest.approx(0.25), "a quarter of one cell"
     seen = set()
     for seed in range(30):
         batch = batches(np.random.default_rng(seed), 4)

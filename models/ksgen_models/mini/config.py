@@ -63,12 +63,14 @@ class ProgressConfig:
     """Attributes: see `ksgen_models.mini.progress.ProgressNetwork`.
 
     Attributes:
-        channels: of a cell of the picture, an eighth of it in height and width, and of every token.
+        width: of the cells, see `ksgen_models.mini.cells.Cells`.
+        channels: of every token.
         layers: transformer layers.
         heads: attention heads.
         queries: learned queries a sentence.
     """
 
+    width: int = 32
     channels: int = 48
     layers: int = 3
     heads: int = 4
@@ -83,7 +85,7 @@ class MiniConfig:
         image_size: side of the square picture that the models see and draw, a multiple of 64.
         frames: frames of a clip.
         autoencoder, clip, key_step, skill, progress: the networks.
-        reader_width: channels of the scene reader.
+        reader_width: of the scene reader's cells, see `ksgen_models.mini.cells.Cells`.
     """
 
     image_size: int = 256
@@ -105,6 +107,6 @@ TINY = MiniConfig(
     key_step=UNetConfig(widths=(16, 24, 32), blocks=(1, 1, 1), embedding=32, text=32, heads=8),
     skill=SkillTransformerConfig(layers=1, heads=2, queries=2),
     reader_width=8,
-    progress=ProgressConfig(channels=16, layers=1, heads=2, queries=2),
+    progress=ProgressConfig(width=8, channels=16, layers=1, heads=2, queries=2),
 )
 """As small as the code path allows: for tests and dry runs of training."""

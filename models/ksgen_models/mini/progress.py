@@ -2,8 +2,7 @@
 
 A few learned queries a sentence read it, look at the picture and at the queries of the sentences asked together with
 it, and so on for some layers, as in the Skill Transformer. A plan's steps are asked together, as a set without order:
-that a closed drawer holds the red ball can only be told from what else was to be done. Pictures are looked at in cells
-of sixteen by sixteen pixels of the model's picture, the width of a block of three centimetres.
+that a closed drawer holds the red ball can only be told from what else was to be done.
 
 The queries also point at where their step changes the picture, before or after it is done. Nothing but training uses
 that: which block is the green one is learnt from it, and slowly from one bit a sentence.
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ksgen_models.mini.cells import Cells
 from ksgen_models.mini.config import ProgressConfig
-from ksgen_models.mini.layers import Attention, FeedForward, ResidualBlock
+from ksgen_models.mini.layers import Attention, FeedForward
 
 ANSWERS = ("done", "seen", "smaller")
 _WAVES = 4
@@ -32,7 +32,7 @@ class Progress:
         done: (B, S) logits, what the sentence asks for has been done.
         seen: (B, S) logits, what the sentence names is there.
         smaller: (B, S) logits, of the two things that it names the first is the smaller one.
-        where: (B, S, h, w) logits, where the step changes the picture; a cell is 16 pixels of the model's picture.
+        where: (B, S, h, w) logits, where the step changes the picture; a cell is 16 pixels.
     """
 
     done: Tensor
@@ -42,7 +42,7 @@ class Progress:
 
 
 class ProgressNetwork(nn.Module):
-    """Answers sentences about a picture of half the model's image size.
+    """Answers sentences about a picture of the model's image size.
 
     Args:
         config: sizes.
@@ -53,8 +53,8 @@ class ProgressNetwork(nn.Module):
         super().__init__()
         channels = config.channels
         self.queries_per_sentence = config.queries
-        self.patch = nn.Conv2d(48, channels, 3, padding=1)
-        self.block = ResidualBlock(channels, channels)
+        self.cells = Cells(config.width)
+        self.pixels = nn.Linear(self.cells.channels, channels)
         self.place = nn.Linear(4 * _WAVES, channels)
         self.pixel_norm = nn.LayerNorm(channels)
         self.text = nn.Linear(text_channels, channels)
@@ -89,10 +89,10 @@ class ProgressNetwork(nn.Module):
         return Progress(done, seen, smaller, where.logsumexp(2).unflatten(-1, (height, -1)) + self.rarity)
 
     def _look(self, picture: Tensor) -> tuple[Tensor, int]:
-        """(B, 3, H, W) → pixels (B, h*w, C) and their rows, h = H / 8."""
-        x = F.avg_pool2d(self.block(self.patch(F.pixel_unshuffle(picture, 4))), 2)
+        """(B, 3, H, W) → pixels (B, h*w, C) and their rows, h = H / 16."""
+        x = self.cells(picture)
         height, width = x.shape[-2:]
-        pixels = x.flatten(2).transpose(1, 2)
+        pixels = self.pixels(F.silu(x).flatten(2).transpose(1, 2))
         return self.pixel_norm(pixels + self.place(_waves(height, width, x.device).to(pixels.dtype))), height
 
 

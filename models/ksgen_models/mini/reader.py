@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ksgen_models.mini.cells import Cells
 from ksgen_models.mini.layers import ResidualBlock
 
 _CERTAIN = 50.0  # a logit
@@ -38,15 +38,14 @@ class ReaderNetwork(nn.Module):
 
     def __init__(self, width: int, scenes: int, objects: Sequence[str]) -> None:
         super().__init__()
-        self.patch = nn.Conv2d(48, width, 3, padding=1)
-        widths = (width, width, 2 * width, 4 * width)
-        self.levels = nn.ModuleList([ResidualBlock(below, above) for below, above in pairwise(widths)])
+        self.cells = Cells(width)
+        channels = self.cells.channels
         kinds, colours, self.parts = parts_of(objects)
-        self.kind = nn.Conv2d(4 * width, len(kinds), 1)
+        self.kind = nn.Conv2d(channels, len(kinds), 1)
         nn.init.constant_(self.kind.bias, -6.0)  # type: ignore[arg-type]  # most cells hold nothing
-        self.colour = nn.Conv2d(4 * width, len(colours), 1)
-        self.whole = ResidualBlock(4 * width, 4 * width)
-        self.features = nn.Linear(2 * 4 * width, FEATURES)
+        self.colour = nn.Conv2d(channels, len(colours), 1)
+        self.whole = ResidualBlock(channels, channels)
+        self.features = nn.Linear(2 * channels, FEATURES)
         self.scene = nn.Linear(FEATURES, scenes)
         self.workbench = nn.Linear(FEATURES, 1)
         self.register_buffer("familiar_mean", torch.zeros(FEATURES))
@@ -60,7 +59,7 @@ class ReaderNetwork(nn.Module):
 
     def look(self, picture: Tensor) -> Seen:
         """(N, 3, H, W) in [-1, 1] → what is seen as a whole, and cell by cell."""
-        cells = self._cells(picture)
+        cells = self.cells(picture)
         x = self.whole(F.avg_pool2d(cells, 2))
         pooled = F.silu(F.layer_norm(_mean_and_max(x), (2 * x.shape[1],)))
         features = self.features(pooled)
@@ -76,14 +75,6 @@ class ReaderNetwork(nn.Module):
         # Both at once: of a = σ(k) and b = σ(c), the odds ab / (1 − ab) are 1 / (e^−k + e^−c + e^−(k + c)).
         both = -torch.stack([-kind, -colour, -kind - colour]).logsumexp(0)
         return both.logsumexp(-1)
-
-    def _cells(self, picture: Tensor) -> Tensor:
-        """(N, 3, H, W) → (N, C, H / 16, W / 16)."""
-        first, *others = self.levels
-        x = first(self.patch(F.pixel_unshuffle(picture, 4)))
-        for level in others:
-            x = level(F.avg_pool2d(x, 2))
-        return x
 
     def set_density(self, familiar: Tensor, unseen: Tensor) -> None:
         """Remember how the features of Workbench frames are spread (Mahalanobis; Lee et al. 2018).

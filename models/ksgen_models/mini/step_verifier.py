@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.networks import Networks
 from ksgen_models.progress import StepVerdict, weighed_in_order
@@ -50,7 +49,7 @@ class MiniStepVerifier:
             return Answers(nothing, nothing, nothing)
         networks, number = self.networks, len(sentences)
         states, mask = (torch.from_numpy(array)[None] for array in networks.text.tokens(sentences))
-        picture = picture_tensor(torch.from_numpy(halve(networks.square(frame).to_square(frame))))
+        picture = picture_tensor(torch.from_numpy(networks.square(frame).to_square(frame)))
         group = torch.ones(number, number, dtype=torch.bool) if together else torch.eye(number, dtype=torch.bool)
         said = networks.progress(picture[None], states, mask, group[None])
         return Answers(*(answer[0].sigmoid().numpy() for answer in (said.done, said.seen, said.smaller)))

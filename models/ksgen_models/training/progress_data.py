@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ksgen_models.demonstration import decode_picture, list_episodes, split_blobs
 from ksgen_models.errors import DatasetError
-from ksgen_models.mini.geometry import halve
+from ksgen_models.training.train_key_step import CHANGED
 
 _THING = re.compile(r"\b([a-z]+ (?:block|ball|cylinder|peg|bin|hole))\b")
 
@@ -29,14 +29,16 @@ class Work:
 
     Attributes:
         scene: env id.
-        pictures: (S + 1, h, w, 3) uint8, half the model's size: before each step and after the last.
+        pictures: PNG bytes of S + 1 pictures (H, W, 3): before each step and after the last.
+        changes: (S, H, W) bool, which pixels each step changes.
         texts: indices of the steps' sentences.
         objects: names of what is in the scene.
         sizes: name of each block → its height, metres.
     """
 
     scene: str
-    pictures: NDArray[np.uint8]
+    pictures: tuple[NDArray[np.uint8], ...]
+    changes: NDArray[np.bool_]
     texts: tuple[int, ...]
     objects: frozenset[str]
     sizes: dict[str, float]
@@ -102,9 +104,11 @@ def _read(path: Path, texts: dict[str, int]) -> tuple[Work, list[str]]:
     except Exception as exc:
         raise DatasetError(f"{path} is not a readable episode ({exc}); delete it and generate it anew") from exc
     objects = meta["objects"]
+    pictures = np.stack([decode_picture(blob) for blob in blobs]).astype(np.int16)
     work = Work(
         scene=meta["env_id"],
-        pictures=np.stack([halve(decode_picture(blob)) for blob in blobs]),
+        pictures=tuple(blobs),
+        changes=np.abs(np.diff(pictures, axis=0)).max(-1) > CHANGED * 127.5,
         texts=tuple(texts.setdefault(text, len(texts)) for text in meta["descriptions"]),
         objects=frozenset(objects),
         # A block's centre is half its height above the table.

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ksgen_models.demonstration import decode_picture
+from ksgen_models.mini.cells import CELL
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.training.fit import Losses
 from ksgen_models.training.progress_data import Work, Works
-from ksgen_models.training.train_key_step import CHANGED, region_loss
+from ksgen_models.training.train_key_step import region_loss
 
 SENTENCES = 8
 """Sentences about a picture: those of the plan, then single ones about things there and not there."""
 POINTING = 0.3
 UNKNOWN = -1.0
-_CELL = 8  # pixels of the small picture
 _STACK, _DRAWER = "KSGen/StackBlocks-v0", "KSGen/StoreInDrawer-v0"
 _ORDERED = (_DRAWER,)
 """Scenes in which a step is told from the others of its plan, so that none may be left out."""
@@ -30,7 +31,7 @@ _ORDERED = (_DRAWER,)
 @dataclass(frozen=True)
 class ProgressBatch:
     """Attributes: picture (B, 3, h, w); tokens (B, S, L, D), mask (B, S, L), together (B, S, S); truth (B, S, 3) in
-    {0, 1}, or `UNKNOWN`, in the order of `ksgen_models.mini.progress.ANSWERS`; where (B, S, h / 8, w / 8) in [0, 1],
+    {0, 1}, or `UNKNOWN`, in the order of `ksgen_models.mini.progress.ANSWERS`; where (B, S, h / 16, w / 16) in [0, 1],
     the share of each cell that the step changes, all `UNKNOWN` for sentences that are no step of the plan.
     """
 
@@ -79,8 +80,8 @@ class ProgressBatches:
             asked.append([*plan, *others])
             group = np.arange(SENTENCES) < len(plan)
             together.append(np.eye(SENTENCES, dtype=bool) | (group[:, None] & group))
-            shift = random.integers(-6, 7, 2)
-            pictures.append(disturbed(np.roll(work.pictures[k], shift, (0, 1)), random))
+            shift = random.integers(-12, 13, 2)
+            pictures.append(disturbed(np.roll(decode_picture(work.pictures[k]), shift, (0, 1)), random))
             where.append([changed_cells(work, one.step, shift) for one in asked[-1]])
         texts = torch.tensor([[one.text for one in row] for row in asked])
         truth = [[(one.done, one.seen, one.smaller) for one in row] for row in asked]
@@ -162,13 +163,12 @@ class ProgressBatches:
 
 
 def changed_cells(work: Work, step: int | None, shift: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(h / 8, w / 8) share of each cell that the step changes; all `UNKNOWN` without a step."""
-    height, width = (side // _CELL for side in work.pictures.shape[1:3])
+    """(h / 16, w / 16) share of each cell that the step changes; all `UNKNOWN` without a step."""
+    height, width = (side // CELL for side in work.changes.shape[1:])
     if step is None:
         return np.full((height, width), UNKNOWN, np.float32)
-    before, after = work.pictures[step].astype(np.int16), work.pictures[step + 1].astype(np.int16)
-    different = np.roll(np.abs(after - before).max(-1) > CHANGED * 127.5, shift, (0, 1))
-    return different.reshape(height, _CELL, width, _CELL).mean((1, 3), dtype=np.float32)
+    different = np.roll(work.changes[step], shift, (0, 1))
+    return different.reshape(height, CELL, width, CELL).mean((1, 3), dtype=np.float32)
 
 
 def disturbed(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
@@ -178,7 +178,7 @@ def disturbed(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArra
     bright = random.uniform(0.85, 1.15, 3) if random.random() < 0.3 else random.uniform(0.9, 1.1)
     changed = picture * bright
     if random.random() < 0.25:
-        changed = cv2.GaussianBlur(changed, (3, 3), float(random.uniform(0.3, 1.0)))
+        changed = cv2.GaussianBlur(changed, (3, 3), float(random.uniform(0.3, 1.2)))
     changed = (changed + random.normal(0, random.uniform(0, 5), picture.shape)).clip(0, 255).astype(np.uint8)
     if random.random() < 0.15:
         height, width = picture.shape[:2]
@@ -186,7 +186,7 @@ def disturbed(picture: NDArray[np.uint8], random: np.random.Generator) -> NDArra
         end = (int(random.uniform(0, width)), int(random.uniform(0.2, 0.9) * height))
         colour = tuple(int(value) for value in random.integers(20, 236, 3))
         changed = np.ascontiguousarray(changed)
-        cv2.line(changed, start, end, colour, int(random.integers(5, 14)))
+        cv2.line(changed, start, end, colour, int(random.integers(10, 28)))
     return changed
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ksgen_models.mini.cells import CELL
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.reader import ReaderNetwork, Seen
 from ksgen_models.training.episodes import Episode
@@ -19,8 +20,6 @@ from ksgen_models.training.fit import FitConfig, Losses, fit
 from ksgen_models.training.foreign import foreign_picture
 
 FOREIGN_SHARE = 0.2
-CELL = 16
-"""Pixels of a cell, the width of a block of three centimetres."""
 
 
 @dataclass(frozen=True)
