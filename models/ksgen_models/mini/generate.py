@@ -143,7 +143,8 @@ class MiniRegionModel:
         unions = clips.amax(1)  # (samples, 2, 4s, 4s)
         best = int(soft_iou(unions[:, 0], expected).argmax())
         square = self.networks.square(request.image)
-        motion, change = (square.from_square(mask.numpy()).clip(0.0, 1.0) for mask in (expected, unions[:, 1].mean(0)))
+        # The region of change is that of the mask clip which is kept: the clip follows it wherever the others went.
+        motion, change = (square.from_square(mask.numpy()).clip(0.0, 1.0) for mask in (expected, unions[best, 1]))
         change = np.maximum.reduce([motion, change, _moved(request)])
         return RegionPrediction(motion=motion, change=change, frames=clips[best].numpy())
 
