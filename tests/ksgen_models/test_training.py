@@ -105,6 +105,22 @@ def test_tuning_changes_one_network_and_goes_on_where_it_stopped(trained, tmp_pa
         assert all(torch.equal(before[key], after[key]) for key in before) == (name != network)
 
 
+def test_the_region_of_change_holds_all_that_the_mask_clip_which_is_kept_changes(trained):
+    networks = load_networks(trained)
+    picture = np.full((128, 128, 3), 128, np.uint8)
+    request = StepRequest(0, "Put the red block in place 1", picture, picture, seed=0)
+    regions = MiniRegionModel(networks, SamplerSettings(region_samples=3))
+    clips = torch.zeros(3, 16, 2, 32, 32)
+    expected = regions._expected_motion(request)
+    clips[0, :, 0] = expected  # the one to be kept goes where a hand is expected, and changes a corner
+    clips[0, 3, 1, :4, :4] = 1.0
+    clips[1:, :, 1, -4:, -4:] = 1.0  # the others change another
+    chosen = regions._choose(request, clips)
+    assert np.array_equal(chosen.frames, clips[0].numpy())
+    assert chosen.change[:8, :8].min() > 0.9
+    assert np.array_equal(chosen.change[-8:, -8:], chosen.motion[-8:, -8:])
+
+
 def test_learning_curves_are_drawn_of_every_network(trained, tmp_path, capsys):
     out = tmp_path / "curves.png"
     draw_curves_command([str(trained.parent), "--out", str(out)])
