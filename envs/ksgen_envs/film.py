@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Film:
 
     Attributes:
         frames: (T, H + 40, 3 W + 8, 3) uint8: camera frame, hand, robot side by side, the words above and below.
-        steps: how each key step went.
+        steps: how each try of a key step went; tries of one follow one another.
         task_done: whether all that the instruction asks for is there at the end: the simulator's word.
     """
 
@@ -54,8 +55,9 @@ class Film:
     task_done: bool
 
     def __str__(self) -> str:
-        done = sum(step.success for step in self.steps)
-        return f"{done} of {len(self.steps)} key steps done, the task {'done' if self.task_done else 'not done'}"
+        tries = groupby(self.steps, key=lambda step: step.description)
+        done = [any(step.success for step in one) for _, one in tries]
+        return f"{sum(done)} of {len(done)} key steps done, the task {'done' if self.task_done else 'not done'}"
 
 
 def film(env: WorkbenchEnv, steps: Iterable[KeyStep], *, every: int = EVERY, side: int = 256, hand: str = "") -> Film:

@@ -18,14 +18,14 @@ from ksgen_envs import TASKS, demonstrate  # noqa: E402
 from ksgen_envs.executors.agreement import agreed  # noqa: E402
 from ksgen_envs.executors.contact import pushes, rest_of  # noqa: E402
 from ksgen_envs.executors.controller import WaypointController  # noqa: E402
-from ksgen_envs.executors.execution import KeyStepExecutor  # noqa: E402
+from ksgen_envs.executors.execution import Execution, KeyStepExecutor  # noqa: E402
 from ksgen_envs.executors.imagined import imagine_next  # noqa: E402
 from ksgen_envs.executors.reading import Reading  # noqa: E402
 from ksgen_envs.executors.retarget_accuracy import key_step_of  # noqa: E402
 from ksgen_envs.executors.retarget_results import Attempt, SceneResult, read_results, table  # noqa: E402
 from ksgen_envs.executors.retarget_success import Imagined, main  # noqa: E402
 from ksgen_envs.executors.waypoints import Waypoints  # noqa: E402
-from ksgen_envs.film import film, write_film  # noqa: E402
+from ksgen_envs.film import Film, film, write_film  # noqa: E402
 from ksgen_envs.goal_env.environment import WorkbenchEnv  # noqa: E402
 from ksgen_envs.robot.gripper import read_state  # noqa: E402
 from ksgen_envs.robot.model import TIP  # noqa: E402
@@ -327,6 +327,12 @@ def test_a_key_step_is_tried_again_where_it_is_surely_not_done(blank, done, trie
     parts.verifier = None
     assert len(list(Imagined(parts, imaginer, candidates=1, tries=2).whole(env))) == 2
     env.close()
+
+
+def test_a_film_counts_a_key_step_once_however_often_it_is_tried():
+    tries = (("Turn", False), ("Turn", True), ("Press", False), ("Press", False))
+    filmed = Film(np.zeros((1, 4, 4, 3), np.uint8), tuple(Execution(name, done, 9) for name, done in tries), False)
+    assert str(filmed) == "1 of 2 key steps done, the task not done"
 
 
 def test_parts_of_a_measurement_add_up(tmp_path, capsys):
