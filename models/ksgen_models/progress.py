@@ -21,6 +21,8 @@ DONE_FROM = 0.5
 """Least probability with which a step counts as done."""
 LEFT_OUT_FROM = 0.7
 """Least probability with which a step is left out of a plan: one too few costs more than one too many."""
+TRIED_AGAIN_TO = 0.3
+"""Greatest probability with which a step that was tried is tried again: doing it twice may spoil what was done."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from ksgen_envs.executors.retarget_results import PARTS, Attempt, SceneResult, r
 from ksgen_envs.goal_env.environment import WorkbenchEnv
 from ksgen_envs.tasks import TASKS
 from ksgen_models.errors import KSGenError
+from ksgen_models.progress import TRIED_AGAIN_TO
 from ksgen_models.scores import trust
 from ksgen_models.types import KeyStep
 
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = 4
 TRIES = 2
-SURELY_NOT = 0.3
-"""Probability of being done up to which a key step is tried again: doing it twice may spoil what was done."""
 
 
 class Source(Protocol):
@@ -124,7 +123,7 @@ class Imagined:
                 yield self._next(env, sentence, index, earlier)
                 if self._parts.verifier is None:
                     break
-                if self._parts.verifier.verify(env.picture(), plan.steps)[index].done > SURELY_NOT:
+                if self._parts.verifier.verify(env.picture(), plan.steps)[index].done > TRIED_AGAIN_TO:
                     break
 
     def _next(self, env: WorkbenchEnv, sentence: str, index: int, earlier: int = 0) -> KeyStep:
