@@ -6,12 +6,26 @@ import pytest
 import torch
 
 from ksgen_models.errors import InvalidInput
-from ksgen_models.precision import PRECISION, autocast, cpu_dtype, multiplies_bfloat16
+from ksgen_models.precision import PRECISION, autocast, cpu_dtype, is_fast_in_bfloat16
 
 
-def test_bfloat16_is_taken_where_the_processor_multiplies_it_and_nowhere_else(monkeypatch):
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True}, torch.float32),
+        ({"avx2": True, "avx512_bf16": True, "amx_bf16": False}, torch.float32),
+        ({"avx2": True, "avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"bf16": True}, torch.float32),  # ARM: not measured
+    ],
+)
+def test_bfloat16_is_taken_where_the_processor_multiplies_tiles_of_it(monkeypatch, capabilities, expected):
     monkeypatch.delenv(PRECISION, raising=False)
-    assert (cpu_dtype() is torch.bfloat16) == multiplies_bfloat16()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    is_fast_in_bfloat16.cache_clear()
+    try:
+        assert cpu_dtype() is expected
+    finally:
+        is_fast_in_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
