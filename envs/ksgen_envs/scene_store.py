@@ -24,10 +24,12 @@ class SceneStore:
     Attributes:
         folder: where they are kept; a preset's imaginations have a folder of their own in it.
         preset: whose imaginations.
+        candidates: clips drawn of each key step, see `ksgen_agent.Agent.imagine`.
     """
 
     folder: Path
     preset: str
+    candidates: int = 1
 
     def demonstration(self, env_id: str, seed: int, *, again: bool = False) -> Demonstration:
         """How the person does the scene's instruction; ``again``: once more, with another motion."""
@@ -47,14 +49,17 @@ class SceneStore:
             KSGenError: as the imaginer raises it; nothing is kept then.
         """
         from ksgen_agent.imagination import Imagination
+        from ksgen_agent.imaginer import further_options
         from ksgen_agent.storage import MANIFEST
 
-        path = self.folder / "generated" / self.preset / task_slug(env_id) / str(seed)
+        whose = self.preset if self.candidates == 1 else f"{self.preset}-{self.candidates}-candidates"
+        path = self.folder / "generated" / whose / task_slug(env_id) / str(seed)
         if (path / MANIFEST).is_file():
             kept = Imagination.load(path)
             if kept.steps[0].provenance.get("models") == imaginer.spec.provenance.get("models"):
                 return kept
         demonstration = self.demonstration(env_id, seed)
-        imagination = imaginer.imagine(demonstration.frame, demonstration.task, seed=seed)
+        more = further_options(imaginer, None, self.candidates)
+        imagination = imaginer.imagine(demonstration.frame, demonstration.task, seed=seed, **more)
         imagination.save(path)
         return imagination

@@ -6,7 +6,8 @@ import pytest
 
 from ksgen_envs.evaluation import _paired
 from ksgen_envs.instruction_pairs import evaluate_pairs
-from ksgen_models.errors import UnknownTask
+from ksgen_envs.scene_store import SceneStore
+from ksgen_models.errors import InvalidInput, UnknownTask
 
 
 class Refuser:
@@ -40,6 +41,27 @@ def test_both_instructions_of_a_pair_name_what_comes_first(task):
 
 def test_a_pair_needs_two_orders():
     assert list(evaluate_pairs(Refuser(), ["KSGen/StoreInDrawer-v0"], range(500, 501))) == []
+
+
+def test_candidates_reach_an_imaginer_that_knows_them_and_no_other(tmp_path):
+    class Picky(Refuser):
+        spec = SimpleNamespace(preset="picky")
+
+        def imagine(self, frame, task, *, seed=0, candidates=1):
+            self.asked.append(candidates)
+            raise UnknownTask(task, ())
+
+        def imagine_stream(self, frame, task, *, seed=0, candidates=1):
+            raise NotImplementedError
+
+    picky = Picky()
+    with pytest.raises(UnknownTask):
+        SceneStore(tmp_path, "picky", 3).imagination(picky, "KSGen/StackBlocks-v0", 500)
+    assert picky.asked == [3]
+    refuser = Refuser()
+    refuser.spec = picky.spec
+    with pytest.raises(InvalidInput, match="candidates is 3"):
+        SceneStore(tmp_path, "picky", 3).imagination(refuser, "KSGen/StackBlocks-v0", 500)
 
 
 def test_steps_are_paired_by_what_they_move():

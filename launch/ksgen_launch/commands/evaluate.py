@@ -32,6 +32,9 @@ def evaluate(
     pairs: Annotated[
         str, typer.Option("--pairs", help='Scenes given two instructions, A:B, or "none".')
     ] = "1000000:1000010",
+    candidates: Annotated[
+        int, typer.Option("--candidates", min=1, help="Clips drawn of each key step; the most trusted is kept.")
+    ] = 1,
     final_evaluation: Annotated[
         bool, typer.Option("--final-evaluation", help="Allow the seeds kept for the last measurement.")
     ] = False,
@@ -60,7 +63,7 @@ def evaluate(
     scene_seeds = parse_seeds(seeds)
     pair_seeds = range(0) if pairs == "none" else parse_seeds(pairs)
     with Agent(preset) as agent, HandTracker() as tracker:
-        store = SceneStore(out, preset)
+        store = SceneStore(out, preset, candidates)
         scenes = evaluate_scenes(agent, tracker, chosen, scene_seeds, store, final_evaluation=final_evaluation)
         figures = list(tqdm(scenes, total=len(chosen) * len(scene_seeds), desc="scenes", unit="scene"))
         both = evaluate_pairs(agent, chosen, pair_seeds, final_evaluation=final_evaluation)

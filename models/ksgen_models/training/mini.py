@@ -74,7 +74,7 @@ class Recipe:
         default_factory=lambda: FitConfig(steps=9300, batch=4, learning_rate=7e-4, warmup=100, averaging=0.998)
     )
     clip_hands: FitConfig = field(
-        default_factory=lambda: FitConfig(steps=1000, batch=4, learning_rate=3e-4, warmup=20, averaging=0.99)
+        default_factory=lambda: FitConfig(steps=2000, batch=4, learning_rate=4e-4, warmup=20, averaging=0.995)
     )
     alpha: float = ALPHA
     beta: float = BETA

@@ -28,14 +28,14 @@ from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.hand_frames import Footage, HandTerm
 from ksgen_models.training.train_clip import BETA, ClipBatches, clip_losses
 
-ALPHA = 2.0
-"""Weight of the hand structure loss: on the shipped weights its gradient is then about half of the flow loss's."""
+ALPHA = 1.0
+"""Weight of the hand structure loss (IVG §4.3)."""
 SHIFT = 3.0
-"""Noise levels of stage 2 are drawn lower than in the first run: below 0.8 in six of ten clips, where a hand's fingers
-are drawn and the loss is computed; what is decided above that is only kept."""
-PARTS = ("unet.grow0", "unet.up0", "unet.out_norm", "unet.outputs")
-"""What is trained: the last blocks, at the latents' own size. They draw the fingers; what decides where a hand goes
-stays as it is, and a step costs a third."""
+"""Noise levels of stage 2 are drawn lower than in the first run: seven of ten are such that the loss is computed, where
+a hand's fingers are drawn; what is decided above that is only kept."""
+PARTS = ("unet.grow1", "unet.up1", "unet.grow0", "unet.up0", "unet.out_norm", "unet.outputs")
+"""What is trained: the way up, at half of the latents' size and at all of it. It draws the hands; what decides where
+they go stays as it is, and a step costs half."""
 STAGE_1 = 0.1
 """Share of the batches that keep stage 1 what it is."""
 
