@@ -1,9 +1,9 @@
 """In which precision the networks run on this processor.
 
 bfloat16 is used where the processor multiplies tiles of it (Intel's AMX). AVX512-BF16 alone is not enough: an
-imagination takes 1.6 times as long in it as in float32, since all but the matrix products, normalisation and softmax
-above all, is slower. Without either PyTorch falls back to code that takes a hundred times as long. Pictures drawn from
-the same seed differ by a level here and there between the two; ``KSGEN_PRECISION=float32`` makes processors agree.
+imagination takes 1.6 times as long in it as in float32, convolutions and matrix products themselves 1.8 times.
+Without either PyTorch falls back to code that takes a hundred times as long. Pictures drawn from the same seed differ
+by a level here and there between the two; ``KSGEN_PRECISION=float32`` makes processors agree.
 """
 
 from __future__ import annotations
