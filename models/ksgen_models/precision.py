@@ -1,7 +1,7 @@
 """In which precision the networks run on this processor.
 
 bfloat16 is used where the processor multiplies tiles of it (Intel's AMX). AVX512-BF16 alone is not enough: an
-imagination takes 1.6 times as long in it as in float32, convolutions and matrix products themselves 1.8 times.
+imagination takes 1.5 times as long in it as in float32, convolutions and matrix products themselves 1.8 times.
 Without either PyTorch falls back to code that takes a hundred times as long. Pictures drawn from the same seed differ
 by a level here and there between the two; ``KSGEN_PRECISION=float32`` makes processors agree.
 """

@@ -21,7 +21,7 @@ from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.training.episodes import Episode
 
 FRAMES = 1
-"""Frames of a clip that are decoded: each costs half of what drawing the clip costs, and other clips say more."""
+"""Frames of a clip that are decoded: each costs more than half of what the clip does, and other clips say more."""
 CLEAREST = 0.85
 """Noise level above which no frame is decoded: the estimate of a hand is a blur there. Below it all levels count the
 same. A solver of few steps makes its last estimate, which is what is shown, at 0.62 (six steps) or 0.8 (three)."""
