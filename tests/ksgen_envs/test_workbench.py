@@ -136,6 +136,20 @@ def test_drawer_instructions_store_different_objects(seed):
         assert all(name in instruction.task for name in names)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_stands_farther_left_is_sorted_to_the_left(seed):
+    bench = Workbench("KSGen/SortObjects-v0", seed, image_size=64)
+    _, data = bench.start()
+    steps = {step.target: step for instruction in bench.instructions() for step in instruction.steps}.values()
+    stood, lie = (
+        {step.target: place(step)[0] for step in steps}
+        for place in (lambda s: data.body(s.body).xpos, lambda s: s.goal)
+    )
+    for colour in {name.split()[0] for name in stood}:
+        names = [name for name in stood if name.startswith(colour)]
+        assert sorted(names, key=stood.get) == sorted(names, key=lie.get)
+
+
 @pytest.mark.parametrize("env_id", TASKS)
 def test_a_near_miss_does_not_count(env_id):
     bench = Workbench(env_id, 1_000_004, image_size=64)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ksgen_envs.goals import Instruction, StepGoal
 from ksgen_envs.layout import Area, Keep, require_seen, scatter
-from ksgen_envs.props.base import make_pose
+from ksgen_envs.props.base import Pose, make_pose
 from ksgen_envs.props.bin import Bin
 from ksgen_envs.props.colours import pick_colours
 from ksgen_envs.props.solids import sample_solid
@@ -47,11 +47,12 @@ def build(rng: np.random.Generator, view: View) -> Scene:
     )
     solids = [solid.moved_to(x, y) for solid, (x, y) in zip(solids, places, strict=True)]
     require_seen(view, *(box.corners() for box in bins))
-    shares = [owners.count(0), owners.count(1)]
-    goals = {
-        solid.name: bins[owner].goal_for(solid, owners[:index].count(owner), shares[owner])
-        for index, (solid, owner) in enumerate(zip(solids, owners, strict=True))
-    }
+    goals: dict[str, Pose] = {}
+    for owner, box in enumerate(bins):
+        # What stands farther left lies farther left: which of two goes where can be seen before anything is moved.
+        theirs = [solid for solid, one in zip(solids, owners, strict=True) if one == owner]
+        for place_in_box, solid in enumerate(sorted(theirs, key=lambda one: one.pose[0])):
+            goals[solid.name] = box.goal_for(solid, place_in_box, len(theirs))
 
     def step(index: int) -> StepGoal:
         solid, box = solids[index], bins[owners[index]]
