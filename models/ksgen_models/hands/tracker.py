@@ -39,7 +39,7 @@ _SURVEY_EVERY = 8
 _WARM_UP = 2
 _SHORTEST_PIECE, _LONGEST_PIECE = 8, 48
 _SMALL_FRAME = 384  # frames with a shorter side below this are enlarged for the landmarker
-_BACKWARDS_RUN_UP = 4
+_BACKWARDS_RUN_UP = 2
 _WIDE = 1.3  # width over height from which a frame is searched in squares side by side
 _PART = 0.65  # side of the parts of other frames, in shorter sides
 _CUT_OUT = 2.5  # side of the cut-out that is searched again, in sizes of the hand
@@ -140,8 +140,7 @@ class HandTracker:
 
     def _find(self, clip: NDArray[np.uint8], step: int) -> Found:
         """Detections of every frame, without doubles; ``step`` is the milliseconds between two frames."""
-        surveyed = survey_frames(len(clip))
-        seen = dict(zip(surveyed, self._map(lambda at: self._look(clip[at]), surveyed), strict=True))
+        seen = self._survey(clip)
         pieces = plan_pieces(len(clip), {at: len(hands) for at, hands in seen.items()})
         followed = self._map(lambda piece: self._follow(clip, piece, step), pieces)
         found = [hands for piece in followed for hands in piece]
@@ -150,12 +149,21 @@ class HandTracker:
         found = [without_doubles(hands)[:2] for hands in found]
         return self._try_again(clip, found, step) if self._retry else found
 
+    def _survey(self, clip: NDArray[np.uint8]) -> dict[int, list[Detection]]:
+        """Look at some frames, and where none of them shows a hand, at their parts, in which a hand is larger."""
+        surveyed = survey_frames(len(clip))
+        seen = self._map(lambda at: self._look(clip[at]), surveyed)
+        if self._retry and not any(seen):
+            seen = self._map(lambda at: self._look_at_parts(clip[at]), surveyed)
+        return dict(zip(surveyed, seen, strict=True))
+
     def _look(self, frame: NDArray[np.uint8]) -> list[Detection]:
-        """Look at the whole frame, and where that shows nothing at its parts, in which a hand is larger."""
         with self._borrow() as landmarker:
-            hands = landmarker.detect(enlarged(frame))
-            if hands or not self._retry:
-                return hands
+            return landmarker.detect(enlarged(frame))
+
+    def _look_at_parts(self, frame: NDArray[np.uint8]) -> list[Detection]:
+        hands: list[Detection] = []
+        with self._borrow() as landmarker:
             for place in parts_of(frame.shape[0], frame.shape[1]):
                 left, top, width, height = place
                 part = enlarged(frame[top : top + height, left : left + width])
