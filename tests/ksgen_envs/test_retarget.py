@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ksgen_envs import demonstrate
-from ksgen_envs.executors.contact import contact_of, turning_sense
-from ksgen_envs.executors.hand_pose import exact_hand, solve_hand_pose
+from ksgen_envs.executors.contact import contact_of, times_at, turning_sense
+from ksgen_envs.executors.hand_pose import HandPath, exact_hand, solve_hand_pose
 from ksgen_envs.executors.prism import Prism, Window
 from ksgen_envs.executors.prism_fit import fit_standing
 from ksgen_envs.executors.retarget import HandRetargeter
@@ -109,6 +109,33 @@ def test_a_hand_track_without_depth_does_as_well(stacking):
         assert figures[2] < 1.2
         assert figures[6] < 2.0
         assert figures[7] < 2.0
+
+
+def test_a_hand_that_is_seen_elsewhere_in_one_frame_leads_nowhere_else(stacking):
+    demonstration, truths = stacking
+    retargeter = HandRetargeter(demonstration.camera)
+    track = perfect_track(demonstration, 0)
+    held = retargeter.read(key_step_of(demonstration, 0, track)).frames[0]
+    keypoints = track.keypoints.copy()
+    keypoints[held, :, :, :2] += (0.12, -0.08)
+    figures = errors_of(retargeter.read(key_step_of(demonstration, 0, replace(track, keypoints=keypoints))), truths[0])
+    assert figures[0] < 1.0
+    assert figures[2] < 1.2
+
+
+def test_nothing_is_carried_in_a_frame():
+    # The hand takes the thing at the left and brings it to the right; on its way it passes the left within a frame.
+    x = np.array([0.2, 0.2, 0.2, 0.3, 0.5, 0.7, 0.8, 0.8, 0.8, 0.8])
+    image = np.full((len(x), 21, 2), 0.5)
+    image[..., 0] = x[:, None]
+    hand = HandPath(1, np.ones(len(x), bool), np.zeros((len(x), 21, 3)), image, depth_known=False)
+    nothing = np.zeros((1, 1), bool)
+    left, right = (Region(nothing, nothing, np.array([at, 0.5]), 0.005) for at in (0.2, 0.8))
+    taken, brought, away = times_at(hand, left, right)
+    assert (x[taken], x[brought], away) == (0.2, 0.8, 0.0)
+    assert times_at(hand, right, left)[2] > 0.1
+    first, last, _ = times_at(hand, left, left)
+    assert last - first >= 2
 
 
 def test_knob_is_turned_clockwise_and_button_pressed_down(lamp):

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ksgen_envs.executors.hand_pose import HandPath
+from ksgen_envs.executors.scene_change import Region
 from ksgen_envs.executors.sight import Array
 from ksgen_models.errors import NoHandFound
 
@@ -15,6 +16,7 @@ Contact = Literal["carry", "slide", "turn", "press"]
 Rest = Literal["on", "in", "fitted"]
 _SLOW = 0.25  # of the hand's fast speed: slower, it is at its work
 _LOST = 0.12  # normalised: farther from a place than this, a hand has not been seen there
+_CARRIES = 0.15  # of the clip: nothing is taken, carried and let go of in less
 _INTO_DRAWER = re.compile(r"\b(in|into|inside)\b( the| an?)?( open)? drawer\b")
 _SLIDING = re.compile(r"\b(open|close|shut|pull|push|slide|draw)\b.*\b(drawer|door|lid)\b")
 _PUSHING = re.compile(r"\b(close|closed|shut|push)\b")
@@ -80,14 +82,15 @@ def slow_frames(hand: HandPath) -> tuple[int, int]:
     return int(seen[first]), int(seen[last])
 
 
-def times_at(hand: HandPath, start: Array, end: Array) -> tuple[int, int, float]:
+def times_at(hand: HandPath, start: Region, end: Region) -> tuple[int, int, float]:
     """The frames in which the hand is nearest to where a thing was and then to where it went.
 
-    Of frames almost as near it takes the slowest, since a hand that takes hold or lets go stands still.
+    Of frames almost as near it takes the slowest, since a hand that takes hold or lets go stands still. What is within
+    a thing is as near as can be: a hand may hold it anywhere.
 
     Args:
         hand: the path.
-        start, end: (2,) normalised.
+        start, end: where the thing was seen.
 
     Returns:
         Both frames, the first before the second, and the distances together, normalised.
@@ -96,9 +99,15 @@ def times_at(hand: HandPath, start: Array, end: Array) -> tuple[int, int, float]
     place = hand.pinch_image[seen]
     pace = np.linalg.norm(np.gradient(place, axis=0), axis=-1)
     # The hand may be lost by the tracker at one of the two.
-    near_start = np.minimum(np.linalg.norm(place - start, axis=-1), _LOST)
-    near_end = np.minimum(np.linalg.norm(place - end, axis=-1), _LOST)
+    near_start, near_end = (np.clip(_distance(place, region), 0.0, _LOST) for region in (start, end))
     cost = (near_start + pace)[:, None] + (near_end + pace)[None, :]
-    cost = np.where(seen[:, None] < seen[None, :], cost, np.inf)
+    least = int(np.ceil(_CARRIES * len(hand.valid)))
+    apart = seen[None, :] - seen[:, None]
+    cost = np.where(apart >= min(least, int(apart.max())), cost, np.inf)
     first, last = np.unravel_index(int(np.argmin(cost)), cost.shape)
     return int(seen[first]), int(seen[last]), float(near_start[first] + near_end[last])
+
+
+def _distance(places: Array, region: Region) -> Array:
+    # (N,) of places (N, 2) from a disk as large as the region.
+    return np.linalg.norm(places - region.centre, axis=-1) - np.sqrt(region.area / np.pi)

@@ -21,8 +21,10 @@ from ksgen_envs.executors.sight import Array, Sight
 
 _CANDIDATES = 8
 _LEAST_SHARE = 0.2  # of a region, for one of its two ends
-_SHOWN = 0.3  # normalised distance of the pinch that a thing outweighs which stands out fully
+_AWAY = 2.0  # what the pinch's distance from both places weighs, against the sizes of what is explained
+_SHOWN = 0.3  # the same of how far a thing stands out at both
 _GOOD_FIT, _WORST_FIT = 0.3, 0.6  # mismatch of a step that is explained, and of a prism that stands for nothing
+_FIRST = 0.6  # what the first picture's mismatch weighs against the second's
 _NARROW = 60.0  # radians a metre: how much narrow faces are preferred; hands may be drawn or seen askew
 _MEASURED, _ENTERED = 0.01, 0.003  # metres by which heights err that come from the hand, and from `Heights`
 _DEEP = (0.6, 0.034)  # of the height, and metres at most, below the top: deeper than fingers, for tops may be round
@@ -46,15 +48,19 @@ def read_carry(
         widest: metres, the gripper's largest aperture.
     """
     floor = {"fitted": heights.socket, "in": heights.container, "on": None}[rest]
-    best: Reading | None = None
+    explained: list[tuple[float, Reading]] = []
     for count_doubtful in (False, True):
         found = _moved_regions(before, after, hand, count_doubtful)
-        reading = None if found is None else _carried(before, after, hand, sight, widest, rest, floor, *found)
-        if reading is not None and (best is None or reading.mismatch < best.mismatch):
-            best = reading
-        if best is not None and best.mismatch < _GOOD_FIT:
+        if found is None:
+            continue
+        reading = _carried(before, after, hand, sight, widest, rest, floor, *found)
+        if reading is None:
+            continue
+        explained.append(reading)
+        if reading[1].mismatch < _GOOD_FIT:
             break
-    return replace(best if best is not None else _by_hand(hand, sight, heights), rest=rest)
+    best = min(explained, key=lambda one: one[0])[1] if explained else _by_hand(hand, sight, heights)
+    return replace(best, rest=rest)
 
 
 def _carried(
@@ -68,14 +74,16 @@ def _carried(
     start: Region,
     end: Region,
     frames: tuple[int, int],
-) -> Reading | None:
+) -> tuple[float, Reading] | None:
+    # With how badly both pictures are explained: where the second is blurred, the first tells a thing from a thing with
+    # its shadow; half a thing is explained well by the first and not by the second.
     held, let_go = frames
     yaws = hand.yaw(sight)
     grip = base = turn = None
     # Fingers that touch the table are not where they would be.
     if hand.depth_known and hand.lowest[held] > _FREE:
         grip = float(hand.pinch[held, 2])
-    pinch = hand.pinch_image[held] if hand.valid[held] else None
+    pinch = np.nanmedian(hand.pinch_image[max(0, held - 1) : held + 2], axis=0)  # `held` is one of the seen frames
     stood, misfit = fit_standing(start, sight, pinch=pinch, grip=grip)
     if misfit > _WORST_FIT:
         return None
@@ -93,7 +101,7 @@ def _carried(
     if rest == "fitted" and stood.round:
         depth = max(depth, stood.height - _SUNK - _FINGERTIPS)
     between = np.array([0.0, 0.0, stood.height - depth])
-    return Reading(
+    return _FIRST * misfit + miss, Reading(
         contact="carry",
         frames=frames,
         grasp=stood.place(between),
@@ -116,11 +124,11 @@ def _moved_regions(
     ends = filled(before, after, count_doubtful=count_doubtful)[:_CANDIDATES]
     best: tuple[float, Region, Region, tuple[int, int]] | None = None
     for start, end in _pairs(starts, ends, hand, slow):
-        held, let_go, away = times_at(hand, start.centre, end.centre)
+        held, let_go, away = times_at(hand, start, end)
         # Of two explanations the one that explains more of the change, and has the thing stand out where it was before
         # and where it is after.
         shown = stands_out(before, start) - stands_out(after, start) + stands_out(after, end) - stands_out(before, end)
-        cost = away - 2.0 * np.sqrt(start.area + end.area) - _SHOWN * shown
+        cost = _AWAY * away - 2.0 * np.sqrt(start.area + end.area) - _SHOWN * shown
         if best is None or cost < best[0]:
             best = (cost, start, end, (held, let_go))
     return None if best is None else best[1:]
