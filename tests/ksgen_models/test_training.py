@@ -135,14 +135,15 @@ def test_learning_curves_are_drawn_of_every_network(trained, tmp_path, capsys):
     assert "no log of a training run" in capsys.readouterr().err
 
 
-def test_the_image_generator_can_be_trained_on_alone(trained, tmp_path):
+@pytest.mark.parametrize(("part", "module"), [("drawing", "unet"), ("pointing", "skill")])
+def test_a_part_of_the_kig_can_be_trained_on_alone(trained, tmp_path, part, module):
     run = ("key_step", "--data", trained.parent.parent / "data", "--weights", trained, "--out", tmp_path)
     tune_command(
-        [str(word) for word in (*run, "--steps", "2", "--batch", "2", "--learning-rate", "0.1", "--drawing-alone")]
+        [str(word) for word in (*run, "--steps", "2", "--batch", "2", "--learning-rate", "0.1", "--only", part)]
     )
     before, after = (load_file(folder / "key_step.safetensors") for folder in (trained, tmp_path / "weights"))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"unet"}
+    assert changed == {module}
 
 
 def test_the_key_step_images_of_a_plan_that_begins_midway_are_seen_from_its_own_frame(trained):

@@ -30,7 +30,7 @@ from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import sentence_states
 from ksgen_models.training.progress_data import read_works
-from ksgen_models.training.train_key_step import KeyStepBatches, drawing_losses, key_step_losses
+from ksgen_models.training.train_key_step import KeyStepBatches, drawing_losses, key_step_losses, pointing_losses
 from ksgen_models.training.train_progress import ProgressBatches, progress_losses
 from ksgen_models.training.train_reader import ReaderBatches, train_reader
 
@@ -61,7 +61,10 @@ def _key_step(config: MiniConfig, source: Path, given: argparse.Namespace, sched
     texts = sentence_states(cache.texts)
     network = _begin("key_step", KeyStepModel(config), source, given)
     batches, losses = KeyStepBatches(cache, *texts), key_step_losses
-    if given.drawing_alone:
+    if given.only == "pointing":
+        network.requires_grad_(False).skill.requires_grad_(True)
+        losses = pointing_losses
+    elif given.only == "drawing":
         network.requires_grad_(False).unet.requires_grad_(True)
         batches, losses = KeyStepBatches(cache, *texts, single=0), drawing_losses
     return fit("key_step", network, batches, losses, schedule, given.out, resume=True)
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="log, checkpoint and weights")
     parser.add_argument("--weights", type=Path, help="weights to start from; else the package's")
     parser.add_argument("--cache", type=Path, help="the KIG's latents, built where there are none; else OUT/cache")
-    parser.add_argument("--drawing-alone", action="store_true", help="of the KIG, hold all but the image generator")
+    parser.add_argument("--only", choices=("pointing", "drawing"), help="of the KIG, all but this part is held")
     parser.add_argument("--anew", action="store_true", help="begin from nothing and not from given weights")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=12)
