@@ -12,16 +12,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_envs.continuing import meaning
 from ksgen_envs.executors.execution import Execution, KeyStepExecutor
 from ksgen_envs.executors.retarget_success import CANDIDATES, source_of
 from ksgen_envs.goal_env.environment import CONTROL_HZ, WorkbenchEnv
+from ksgen_envs.goals import StepGoal
 from ksgen_envs.tasks import TASKS
 from ksgen_envs.workbench import Workbench
 from ksgen_models.errors import InvalidInput
@@ -46,7 +47,7 @@ class Film:
 
     Attributes:
         frames: (T, H + 40, 3 W + 8, 3) uint8: camera frame, hand, robot side by side, the words above and below.
-        steps: how each try of a key step went; tries of one follow one another.
+        steps: how each try of a key step went.
         task_done: whether all that the instruction asks for is there at the end: the simulator's word.
     """
 
@@ -55,9 +56,17 @@ class Film:
     task_done: bool
 
     def __str__(self) -> str:
-        tries = groupby(self.steps, key=lambda step: step.description)
-        done = [any(step.success for step in one) for _, one in tries]
-        return f"{sum(done)} of {len(done)} key steps done, the task {'done' if self.task_done else 'not done'}"
+        done: dict[str, bool] = {}
+        for step in self.steps:
+            what = meaning(step.description)
+            done[what] = step.success or done.get(what, False)
+        return (
+            f"{sum(done.values())} of {len(done)} key steps done, the task {'done' if self.task_done else 'not done'}"
+        )
+
+    def then(self, later: Film) -> Film:
+        """This film and a later one of the same scene."""
+        return Film(np.concatenate([self.frames, later.frames]), self.steps + later.steps, later.task_done)
 
 
 def film(env: WorkbenchEnv, steps: Iterable[KeyStep], *, every: int = EVERY, side: int = 256, hand: str = "") -> Film:
@@ -83,7 +92,7 @@ def film(env: WorkbenchEnv, steps: Iterable[KeyStep], *, every: int = EVERY, sid
     for index, step in enumerate(steps):
         before, robot = env.picture(), []
         executor = KeyStepExecutor(env, watch=_watcher(env, robot, every))
-        went.append(executor.execute(step, goals[min(index, len(goals) - 1)]))
+        went.append(executor.execute(step, _goal_of(step, goals, index)))
         robot.append(env.picture())
         said = f"{index + 1}. {step.description}"
         clip = _stretched(step.clip, len(robot))
@@ -93,6 +102,13 @@ def film(env: WorkbenchEnv, steps: Iterable[KeyStep], *, every: int = EVERY, sid
     if not frames:
         raise InvalidInput("there is no key step to film")
     return Film(np.stack(frames + frames[-1:] * _END), tuple(went), executor.task_done)
+
+
+def _goal_of(step: KeyStep, goals: tuple[StepGoal, ...], index: int) -> StepGoal:
+    # What the simulator judges a key step by: what asks for the same, or else what is at the same place. Key steps are
+    # tried again, and left out where they are done already.
+    alike = [goal for goal in goals if meaning(goal.description) == meaning(step.description)]
+    return alike[0] if alike else goals[min(index, len(goals) - 1)]
 
 
 def write_film(path: str | Path, frames: Frames, fps: float = FPS, *, quality: int = 60) -> None:

@@ -2,42 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ksgen_agent import Imagination
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ksgen_agent.report.page import ReportFilm
+    from ksgen_envs.film import Film
+    from ksgen_models.types import KeyStep
 
 _SIDE, _EVERY = 208, 12  # of each picture, pixels, and actions from one to the next
 
 
-def carry_out(imagination: Imagination, env_id: str, scene: int) -> ReportFilm:
-    """Let the robot do the imagined key steps one after the other, from the scene's true start, without imagining anew.
+class Trial:
+    """One scene, a robot that does key steps in it, and a film of that. A context manager.
 
     Args:
-        imagination: of the task as such ("assemble shelf"), made from the scene's camera frame.
-        env_id, scene: of the scene, one of `ksgen_envs.TASKS` and its seed.
-
-    Returns:
-        The film; its caption says what the simulator says of it.
+        env_id, scene: of the scene, one of `ksgen_envs.TASKS` and its seed; the instruction is the task as such
+            ("assemble shelf").
     """
-    from ksgen_agent.report.page import ReportFilm
-    from ksgen_envs.film import FPS, film
-    from ksgen_envs.goal_env.environment import CONTROL_HZ, WorkbenchEnv
-    from ksgen_envs.workbench import Workbench
 
-    env = WorkbenchEnv(env_id, continuing=True)
-    try:
+    def __init__(self, env_id: str, scene: int) -> None:
+        from ksgen_envs.goal_env.environment import WorkbenchEnv
+        from ksgen_envs.workbench import Workbench
+
+        self._env = WorkbenchEnv(env_id, continuing=True)
         offered = Workbench(env_id, scene).instructions()
         as_such = next(index for index, instruction in enumerate(offered) if not instruction.explicit)
-        env.reset(options={"scene_seed": scene, "instruction": as_such})
-        filmed = film(env, imagination.steps, every=_EVERY, side=_SIDE, hand="imagined")
-    finally:
-        env.close()
-    return ReportFilm(
-        title="A robot does what was imagined",
-        caption=f"{filmed}: so says the simulator. Shown at {FPS * _EVERY / CONTROL_HZ:.0f} times its speed.",
-        frames=filmed.frames,
-        fps=FPS,
-    )
+        self._env.reset(options={"scene_seed": scene, "instruction": as_such})
+        self._film: Film | None = None
+        self._said: list[str] = []
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._env.close()
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """(H, W, 3) what the camera sees now, the robot out of its sight."""
+        return self._env.picture()
+
+    def do(self, steps: Sequence[KeyStep]) -> None:
+        """Let the robot do key steps from wherever the scene has got to, one after the other."""
+        from ksgen_envs.film import film
+
+        filmed = film(self._env, steps, every=_EVERY, side=_SIDE, hand="imagined")
+        self._film = filmed if self._film is None else self._film.then(filmed)
+        self._said.append(str(self._film))
+
+    def report_film(self) -> ReportFilm:
+        """What has been filmed; its caption is what the simulator says of it, after each time that things were done."""
+        from ksgen_agent.report.page import ReportFilm
+        from ksgen_envs.film import FPS
+        from ksgen_envs.goal_env.environment import CONTROL_HZ
+
+        assert self._film is not None, "nothing has been done yet"
+        return ReportFilm(
+            title="A robot does what was imagined",
+            caption=f"{'; after looking again, '.join(self._said)}: so says the simulator. "
+            f"Shown at {FPS * _EVERY / CONTROL_HZ:.0f} times its speed.",
+            frames=self._film.frames,
+            fps=FPS,
+        )

@@ -6,7 +6,7 @@ Progress goes to standard error, results to standard output.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,15 +41,12 @@ def announce(what: str) -> Iterator[None]:
     console.print(f"{what}: {time.perf_counter() - began:.1f} s")
 
 
-def imagine_with_progress(
-    frame: NDArray[np.uint8], task: str, *, preset: str, seed: int, **choices: Any
-) -> Imagination:
-    """Load a preset's models and imagine a task, showing the plan at once and every stage as it goes.
+@contextmanager
+def imagining(preset: str) -> Iterator[Callable[..., Imagination]]:
+    """Load a preset's models; gives `ksgen_agent.Agent.imagine` that shows the plan at once and every stage as it goes.
 
     Args:
-        frame: (H, W, 3) uint8 RGB.
-        task, seed, choices: as for `ksgen_agent.Agent.imagine`.
-        preset: name of the preset.
+        preset: its name.
     """
     from ksgen_agent import Agent
     from ksgen_agent.presets import find_preset, load_parts
@@ -57,8 +54,14 @@ def imagine_with_progress(
     chosen = find_preset(preset)
     with announce(f'Loading the models of preset "{chosen.name}"'):
         parts = load_parts(chosen)
-    with _Display() as display, Agent(chosen.name, parts=watch_parts(parts, display)) as agent:
-        return agent.imagine(frame, task, seed=seed, **choices)
+    display = _Display()
+    with Agent(chosen.name, parts=watch_parts(parts, display)) as agent:
+
+        def imagine(frame: NDArray[np.uint8], task: str, **choices: Any) -> Imagination:
+            with display:
+                return agent.imagine(frame, task, **choices)
+
+        yield imagine
 
 
 def write_imagination(imagination: Imagination, out: Path, *, film: ReportFilm | None = None) -> None:
@@ -89,11 +92,12 @@ class _Display:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        columns = (BarColumn(30), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
-        self._progress = Progress(*columns, TextColumn("{task.description}"), console=self._console)
         self._bar: TaskID | None = None
+        self._planned: tuple[str, ...] = ()
 
     def __enter__(self) -> _Display:
+        columns = (BarColumn(30), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+        self._progress = Progress(*columns, TextColumn("{task.description}"), console=self._console)
         self._bar = self._progress.add_task("checking the frame", total=None)
         self._progress.start()
         return self
@@ -104,10 +108,15 @@ class _Display:
         self._progress.stop()
 
     def planned(self, plan: Plan) -> None:
+        self._planned = plan.steps
         self._console.print(f"Plan ({plan.source}, confidence {plan.confidence:.2f}):")
         for number, step in enumerate(plan.steps, 1):
             self._console.print(f"  {number}. {step}", markup=False)
-        self._update(total=work_of(len(plan.steps)))
+
+    def left(self, steps: tuple[str, ...]) -> None:
+        if done := [str(number) for number, step in enumerate(self._planned, 1) if step not in steps]:
+            self._console.print(f"Done already, as the frame shows: {', '.join(done)}")
+        self._update(total=work_of(len(steps)))
 
     def begun(self, what: str) -> None:
         self._update(description=what)

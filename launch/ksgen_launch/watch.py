@@ -32,7 +32,11 @@ class Listener(Protocol):
     """Hears what happens; the hand tracks come from another thread than the rest."""
 
     def planned(self, plan: Plan) -> None:
-        """The plan is written."""
+        """The plan is written, whatever of it has been done already."""
+        ...
+
+    def left(self, steps: tuple[str, ...]) -> None:
+        """These key steps of it are to be imagined."""
         ...
 
     def begun(self, what: str) -> None:
@@ -92,6 +96,7 @@ class _ImageGenerator:
         seed: int,
         check_cancelled: CheckCancelled = never_cancelled,
     ) -> NDArray[np.uint8]:
+        self.listener.left(steps)
         self.listener.begun("key-step images")
         images = self.part.draw(frame, steps, seed=seed, check_cancelled=check_cancelled)
         self.listener.done()

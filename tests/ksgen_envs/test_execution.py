@@ -333,6 +333,20 @@ def test_a_film_counts_a_key_step_once_however_often_it_is_tried():
     tries = (("Turn", False), ("Turn", True), ("Press", False), ("Press", False))
     filmed = Film(np.zeros((1, 4, 4, 3), np.uint8), tuple(Execution(name, done, 9) for name, done in tries), False)
     assert str(filmed) == "1 of 2 key steps done, the task not done"
+    later = Film(np.zeros((2, 4, 4, 3), np.uint8), (Execution("Press", True, 9),), True)
+    both = filmed.then(later)
+    assert len(both.frames) == 3
+    assert str(both) == "2 of 2 key steps done, the task done"
+
+
+def test_a_film_judges_a_key_step_by_what_it_asks_for(shown):
+    # What is done already is left out: the first key step imagined from there is the last of the instruction.
+    env = WorkbenchEnv(LAMP, image_size=64, continuing=True)
+    env.reset(options={"scene_seed": SCENE, "key_step": 1})
+    filmed = film(env, [key_step_of(shown, 1, perfect_track(shown.steps[1]))], every=40, side=64)
+    assert [done.success for done in filmed.steps] == [True]
+    assert filmed.task_done
+    env.close()
 
 
 def test_parts_of_a_measurement_add_up(tmp_path, capsys):

@@ -21,10 +21,13 @@ class Ears:
     """Counts what it is told."""
 
     def __init__(self) -> None:
-        self.plans, self.pieces = [], 0
+        self.plans, self.imagined, self.pieces = [], [], 0
 
     def planned(self, plan) -> None:
         self.plans.append(plan)
+
+    def left(self, steps) -> None:
+        self.imagined.append(steps)
 
     def begun(self, what: str) -> None:
         pass
@@ -62,7 +65,7 @@ def test_a_preset_that_joins_calls_is_watched_piece_by_piece(unwatched):
     with Agent("mini", parts=watch_parts(joining_parts(), ears)) as agent:
         assert_same(agent.imagine(make_frame(), TASK, seed=3).steps, unwatched.steps)
     assert ears.pieces == work_of(len(unwatched.steps))
-    assert [plan.steps for plan in ears.plans] == [unwatched.plan.steps]
+    assert [plan.steps for plan in ears.plans] == [unwatched.plan.steps] == ears.imagined
 
 
 def test_a_preset_that_joins_calls_is_timed_stage_by_stage(unwatched):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ksgen_models.errors import InvalidInput
+from ksgen_models.errors import InvalidInput, KSGenError, TaskDone
 
 TASK = "assemble shelf"
 ENV_ID = "KSGen/AssembleShelf-v0"
@@ -23,18 +23,30 @@ def demo(
     ] = 1_000_003,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the imagination.")] = 0,
 ) -> None:
-    """Imagine "assemble shelf" from a camera frame of the Workbench, let a robot do it, and write a report."""
+    """Imagine "assemble shelf" from a camera frame of the Workbench, let a robot do it, look again, imagine and do what
+    is missing, and write a report."""
     if scene not in DEVELOPMENT_SEEDS:
         raise InvalidInput(f"--scene {scene} is not a development seed; take one from 1000000 to 1999999")
-    from ksgen_launch.carry_out import carry_out
+    from ksgen_launch.carry_out import Trial
     from ksgen_launch.readiness import DEFAULT_PRESET
-    from ksgen_launch.scenes import camera_frame
-    from ksgen_launch.show import announce, imagine_with_progress, write_imagination
+    from ksgen_launch.show import announce, imagining, write_imagination
 
     with announce("Setting the scene"):
-        frame = camera_frame(ENV_ID, scene)
-    imagination = imagine_with_progress(frame, TASK, preset=DEFAULT_PRESET, seed=seed)
-    with announce("The robot does what was imagined"):
-        film = carry_out(imagination, ENV_ID, scene)
+        trial = Trial(ENV_ID, scene)
+    with trial, imagining(DEFAULT_PRESET) as imagine:
+        imagination = imagine(trial.picture, TASK, seed=seed)
+        with announce("The robot does what was imagined"):
+            trial.do(imagination.steps)
+        try:
+            missing = imagine(trial.picture, TASK, seed=seed + 1)
+        except TaskDone as exc:
+            typer.echo(f"the agent looks again: {exc}", err=True)
+        except KSGenError as exc:
+            # The robot has knocked something over, and the models do not know such scenes.
+            typer.echo(f"the agent looks again and does not go on: {exc}", err=True)
+        else:
+            with announce("The robot does what was missing"):
+                trial.do(missing.steps)
+        film = trial.report_film()
     write_imagination(imagination, out, film=film)
     typer.echo(f"robot: {film.caption}")

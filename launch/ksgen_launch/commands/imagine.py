@@ -27,16 +27,16 @@ def imagine(
     """Imagine a task from a photo, key step by key step, and write a report."""
     from ksgen_agent import read_frame
     from ksgen_launch.readiness import DEFAULT_PRESET
-    from ksgen_launch.show import imagine_with_progress, write_imagination
+    from ksgen_launch.show import imagining, write_imagination
 
     picture = read_frame(frame)
-    imagination = imagine_with_progress(
-        picture,
-        task,
-        preset=preset or DEFAULT_PRESET,
-        seed=seed,
-        candidates=candidates,
-        least_trust=least_trust,
-        allow_out_of_domain=allow_out_of_domain,
-    )
+    with imagining(preset or DEFAULT_PRESET) as imagine_with_progress:
+        imagination = imagine_with_progress(
+            picture,
+            task,
+            seed=seed,
+            candidates=candidates,
+            least_trust=least_trust,
+            allow_out_of_domain=allow_out_of_domain,
+        )
     write_imagination(imagination, out)
