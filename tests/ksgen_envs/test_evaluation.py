@@ -1,9 +1,16 @@
 """Which instructions an imaginer is asked to tell apart."""
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "ksgen_agent"))
+
+from blob_parts import TASK, make_frame, make_parts
+
+from ksgen_agent import Agent
 from ksgen_envs.evaluation import _paired
 from ksgen_envs.instruction_pairs import evaluate_pairs
 from ksgen_envs.scene_store import SceneStore
@@ -62,6 +69,29 @@ def test_candidates_reach_an_imaginer_that_knows_them_and_no_other(tmp_path):
     refuser.spec = picky.spec
     with pytest.raises(InvalidInput, match="candidates is 3"):
         SceneStore(tmp_path, "picky", 3).imagination(refuser, "KSGen/StackBlocks-v0", 500)
+
+
+def test_imaginations_of_more_candidates_are_kept_apart(tmp_path):
+    class Elsewhere:
+        """Imagines the same of every frame, with as many candidates as are asked for."""
+
+        def __init__(self, agent):
+            self.agent, self.spec, self.calls = agent, agent.spec, 0
+
+        def imagine(self, frame, task, *, seed=0, candidates=1):
+            self.calls += 1
+            return self.agent.imagine(make_frame(), TASK, seed=seed, candidates=candidates)
+
+        def imagine_stream(self, frame, task, *, seed=0, candidates=1):
+            yield from ()
+
+    with Agent("mini", parts=make_parts()) as agent:
+        imaginer = Elsewhere(agent)
+        for candidates in (1, 2, 1, 2):
+            kept = SceneStore(tmp_path, "mini", candidates).imagination(imaginer, "KSGen/StackBlocks-v0", 500)
+            assert kept.steps[0].provenance["candidates"] == candidates
+    assert imaginer.calls == 2
+    assert {folder.name for folder in (tmp_path / "generated").iterdir()} == {"mini", "mini-2-candidates"}
 
 
 def test_steps_are_paired_by_what_they_move():
