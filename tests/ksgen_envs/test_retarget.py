@@ -111,20 +111,20 @@ def test_a_hand_track_without_depth_does_as_well(stacking):
         assert figures[7] < 2.0
 
 
-def test_a_hand_that_is_seen_elsewhere_in_one_frame_leads_nowhere_else(stacking):
+@pytest.mark.parametrize("shift", [(0.03, -0.03), (0.0, -0.05), (0.12, -0.08)])
+def test_a_hand_that_is_seen_elsewhere_when_it_takes_hold_leads_nowhere_else(stacking, shift):
     demonstration, truths = stacking
     retargeter = HandRetargeter(demonstration.camera)
-    track = perfect_track(demonstration, 0)
-    held = retargeter.read(key_step_of(demonstration, 0, track)).frames[0]
+    track = perfect_track(demonstration, 1)
+    held = retargeter.read(key_step_of(demonstration, 1, track)).frames[0]
     keypoints = track.keypoints.copy()
-    keypoints[held, :, :, :2] += (0.12, -0.08)
-    figures = errors_of(retargeter.read(key_step_of(demonstration, 0, replace(track, keypoints=keypoints))), truths[0])
-    assert figures[0] < 1.0
-    assert figures[2] < 1.2
+    keypoints[held, :, :, :2] += shift
+    figures = errors_of(retargeter.read(key_step_of(demonstration, 1, replace(track, keypoints=keypoints))), truths[1])
+    assert figures[0] < 0.5
+    assert figures[1] < 1.2
 
 
 def test_nothing_is_carried_in_a_frame():
-    # The hand takes the thing at the left and brings it to the right; on its way it passes the left within a frame.
     x = np.array([0.2, 0.2, 0.2, 0.3, 0.5, 0.7, 0.8, 0.8, 0.8, 0.8])
     image = np.full((len(x), 21, 2), 0.5)
     image[..., 0] = x[:, None]

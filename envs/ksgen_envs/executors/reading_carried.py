@@ -51,14 +51,11 @@ def read_carry(
     explained: list[tuple[float, Reading]] = []
     for count_doubtful in (False, True):
         found = _moved_regions(before, after, hand, count_doubtful)
-        if found is None:
-            continue
-        reading = _carried(before, after, hand, sight, widest, rest, floor, *found)
-        if reading is None:
-            continue
-        explained.append(reading)
-        if reading[1].mismatch < _GOOD_FIT:
-            break
+        explanation = found and _carried(before, after, hand, sight, widest, rest, floor, *found)
+        if explanation:
+            explained.append(explanation)
+            if explanation[1].mismatch < _GOOD_FIT:
+                break
     best = min(explained, key=lambda one: one[0])[1] if explained else _by_hand(hand, sight, heights)
     return replace(best, rest=rest)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ksgen_models.errors import InvalidInput, KSGenError, TaskDone
+from ksgen_models.errors import InvalidInput
 
 TASK = "assemble shelf"
 ENV_ID = "KSGen/AssembleShelf-v0"
@@ -27,26 +27,17 @@ def demo(
     is missing, and write a report."""
     if scene not in DEVELOPMENT_SEEDS:
         raise InvalidInput(f"--scene {scene} is not a development seed; take one from 1000000 to 1999999")
-    from ksgen_launch.carry_out import Trial
     from ksgen_launch.readiness import DEFAULT_PRESET
     from ksgen_launch.show import announce, imagining, write_imagination
+    from ksgen_launch.trial import Trial
 
     with announce("Setting the scene"):
         trial = Trial(ENV_ID, scene)
     with trial, imagining(DEFAULT_PRESET) as imagine:
         imagination = imagine(trial.picture, TASK, seed=seed)
-        with announce("The robot does what was imagined"):
-            trial.do(imagination.steps)
-        try:
-            missing = imagine(trial.picture, TASK, seed=seed + 1)
-        except TaskDone as exc:
-            typer.echo(f"the agent looks again: {exc}", err=True)
-        except KSGenError as exc:
-            # The robot has knocked something over, and the models do not know such scenes.
-            typer.echo(f"the agent looks again and does not go on: {exc}", err=True)
-        else:
-            with announce("The robot does what was missing"):
-                trial.do(missing.steps)
+        trial.do(imagination.steps)
+        if said := trial.go_on(lambda frame: imagine(frame, TASK, seed=seed + 1)):
+            typer.echo(f"the agent looks again: {said}", err=True)
         film = trial.report_film()
     write_imagination(imagination, out, film=film)
     typer.echo(f"robot: {film.caption}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_launch.show import announce
+from ksgen_models.errors import KSGenError
+
 if TYPE_CHECKING:
+    from ksgen_agent import Imagination
     from ksgen_agent.report.page import ReportFilm
     from ksgen_envs.film import Film
     from ksgen_models.types import KeyStep
@@ -50,9 +54,27 @@ class Trial:
         """Let the robot do key steps from wherever the scene has got to, one after the other."""
         from ksgen_envs.film import film
 
-        filmed = film(self._env, steps, every=_EVERY, side=_SIDE, hand="imagined")
+        with announce("The robot does what was imagined"):
+            filmed = film(self._env, steps, every=_EVERY, side=_SIDE, hand="imagined")
         self._film = filmed if self._film is None else self._film.then(filmed)
         self._said.append(str(self._film))
+
+    def go_on(self, imagine: Callable[[NDArray[np.uint8]], Imagination]) -> str:
+        """Let what is missing be imagined from what the camera sees now, and let the robot do it.
+
+        Args:
+            imagine: from a frame (H, W, 3).
+
+        Returns:
+            Why nothing more was done: nothing is missing, or something was knocked over and the models know no such
+            scene; empty where something was.
+        """
+        try:
+            missing = imagine(self.picture)
+        except KSGenError as exc:
+            return str(exc)
+        self.do(missing.steps)
+        return ""
 
     def report_film(self) -> ReportFilm:
         """What has been filmed; its caption is what the simulator says of it, after each time that things were done."""
