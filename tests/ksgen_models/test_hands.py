@@ -77,6 +77,20 @@ def test_a_short_clip_is_tracked_and_repeats_to_the_bit(cup_clip: np.ndarray) ->
 
 
 @needs_networks
+def test_a_hand_too_small_for_whole_frames_is_found_in_their_parts(cup_clip: np.ndarray) -> None:
+    import cv2
+
+    small = np.full((16, 384, 384, 3), 120, np.uint8)
+    for frame, video in zip(small, cup_clip[:16], strict=True):
+        frame[:76, :101] = cv2.resize(video, (101, 76), interpolation=cv2.INTER_AREA)
+    with HandTracker() as tracker, HandTracker(retry=False) as hasty:
+        assert not hasty.track(small, 8).valid.any()
+        track = tracker.track(small, 8)
+    assert track.valid.any(axis=1).mean() >= 0.9
+    assert np.nanmax(track.keypoints[..., :2]) < 0.3
+
+
+@needs_networks
 def test_a_mirrored_clip_has_the_other_hand_at_the_mirrored_place(cup_clip: np.ndarray) -> None:
     clip = cup_clip[:8]
     with HandTracker() as tracker:

@@ -52,6 +52,7 @@ def tune_clip(
     alpha: float = ALPHA,
     beta: float = BETA,
     parts: Sequence[str] = PARTS,
+    stage_1: float = STAGE_1,
     resume: bool = True,
 ) -> nn.Module:
     """Train a `ClipModel` on and return the averaged copy; see `ksgen_models.training.fit.fit`.
@@ -67,6 +68,7 @@ def tune_clip(
         alpha: weight of the hand structure loss; 0 leaves decoder and landmark network out.
         beta: weight of the mIoU loss.
         parts: parameters whose names begin with one of these are trained, the others stay.
+        stage_1: share of the batches that are of stage 1.
         resume: go on from a checkpoint.
 
     Raises:
@@ -75,7 +77,7 @@ def tune_clip(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(tuple(parts)))
     hand = HandTerm(autoencoder, alpha) if alpha else None
-    batches = ClipBatches(cache, *text, footage if alpha else None, STAGE_1)
+    batches = ClipBatches(cache, *text, footage if alpha else None, stage_1)
     losses = partial(clip_losses, beta=beta, hand=hand, clip_shift=SHIFT)
     return fit("clip_hands", model, batches, losses, config, out, resume=resume)
 
@@ -93,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--alpha", type=float, default=recipe.alpha, help="weight of the hand structure loss")
     parser.add_argument("--beta", type=float, default=recipe.beta, help="weight of the mIoU loss")
     parser.add_argument("--parts", default=",".join(PARTS), help="beginnings of the names of what is trained")
+    parser.add_argument("--stage-1", type=float, default=STAGE_1, help="share of the batches that are of stage 1")
     parser.add_argument("--steps", type=int, default=recipe.clip_hands.steps)
     parser.add_argument("--batch", type=int, default=recipe.clip_hands.batch)
     parser.add_argument("--learning-rate", type=float, default=recipe.clip_hands.learning_rate)
@@ -118,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         alpha=given.alpha,
         beta=given.beta,
         parts=given.parts.split(","),
+        stage_1=given.stage_1,
     )
     shutil.copytree(source, given.out / "weights", dirs_exist_ok=True)
     save_network("clip", tuned, given.out / "weights")
