@@ -2,8 +2,9 @@
 
 The generation thread checks the domain, plans, draws the key-step images, and then, step by step, predicts the region
 and draws the clip. Each clip goes to the extraction thread (hands, observed RoM, scores) while the generation thread
-goes on with the next step. The caller gets a key step as soon as its own extraction is done. Nothing here waits for
-the caller, so a slow caller cannot hold up somebody else's imagination.
+goes on with the next step. The caller gets a key step as soon as its own extraction is done; where that doubts what was
+drawn and the preset looks twice, one more clip of the step is drawn between two others. Nothing here waits for the
+caller, so a slow caller cannot hold up somebody else's imagination.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent.control import StopSignal
+from ksgen_agent.draft import Draft
 from ksgen_models.errors import LowConfidence
 from ksgen_models.interfaces import Parts, RegionPrediction, StepRequest, StepVerifier
 from ksgen_models.progress import left_to_do
-from ksgen_models.scores import score_step, step_agreement, trust
+from ksgen_models.scores import score_step, step_agreement
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion
 
+T = TypeVar("T")
 _POLL = 0.05  # seconds between two looks at the stop signal while nothing arrives
 
 
@@ -75,7 +78,8 @@ class Run:
         self._generation = generation
         self._extraction = extraction
         self._arrivals: queue.SimpleQueue[Future[KeyStep] | None] = queue.SimpleQueue()
-        self._extractions: list[Future[KeyStep]] = []
+        self._extractions: list[Future[Any]] = []
+        self._unsettled: list[tuple[Draft, Future[bool]]] = []  # with whether nothing more is to be drawn
 
     def cancel(self) -> None:
         """Ask the work to end; whoever iterates over `steps` gets `Cancelled`."""
@@ -108,7 +112,7 @@ class Run:
             except queue.Empty:
                 continue
 
-    def _await_result(self, arrival: Future[KeyStep]) -> KeyStep:
+    def _await_result(self, arrival: Future[T]) -> T:
         while True:
             try:
                 return arrival.result(timeout=_POLL)
@@ -125,6 +129,8 @@ class Run:
             failed: Future[KeyStep] = Future()
             failed.set_exception(exc)
             self._arrivals.put(failed)
+            for draft, _ in self._unsettled:  # nothing more is drawn of them; what there is arrives before the failure
+                self._extracting(draft.settle, 0.0, self._order.least_trust)
         finally:
             self._arrivals.put(None)
 
@@ -142,16 +148,31 @@ class Run:
         with self._stage("key_step_images"):
             images = parts.image_generator.draw(order.frame, plan.steps, seed=order.seed, check_cancelled=check)
         provenance = {**order.provenance, "seed": order.seed, "task": order.task, "domain_score": domain}
-        provenance |= {"candidates": order.candidates, "least_trust": order.least_trust}
+        provenance |= {"candidates": order.candidates, "least_trust": order.least_trust, "doubt": parts.doubt}
         for index, description in enumerate(plan.steps):
-            known = {**provenance, "prompt": description, "steps": len(plan.steps)}
-            drawn = []
-            for candidate in range(order.candidates):
-                request = StepRequest(index, description, images[index], images[index + 1], order.seed, candidate)
-                region, clip = self._draw(request)
-                said = {**known, "candidate": candidate}
-                drawn.append(self._extracting(self._extract, request, region, clip, said, embeddings[index], plan))
-            self._arrivals.put(self._extracting(most_trusted, drawn, order.least_trust))
+            request = StepRequest(index, description, images[index], images[index + 1], order.seed)
+            said = {**provenance, "prompt": description, "steps": len(plan.steps)}
+            draft = Draft(request, embeddings[index], said)
+            for _ in range(order.candidates):
+                self._add_clip(draft, plan)
+            self._unsettled.append((draft, self._extracting(draft.settle, parts.doubt, order.least_trust)))
+            self._arrivals.put(draft.promise)
+            self._look_again([one for one in self._unsettled if one[1].done()], plan)
+        self._look_again(self._unsettled, plan)
+
+    def _look_again(self, drafts: Sequence[tuple[Draft, Future[bool]]], plan: Plan) -> None:
+        """Draw one more clip of those whose clips are doubted; those not looked at yet are waited for."""
+        for draft, settled in list(drafts):
+            if not self._await_result(settled):
+                self._add_clip(draft, plan)
+                self._extracting(draft.settle, 0.0, self._order.least_trust)
+            self._unsettled.remove((draft, settled))
+
+    def _add_clip(self, draft: Draft, plan: Plan) -> None:
+        request = replace(draft.request, candidate=len(draft.clips))
+        said = {**draft.provenance, "candidate": request.candidate}
+        region, clip = self._draw(request)
+        draft.clips.append(self._extracting(self._extract, request, region, clip, said, draft.embedding, plan))
 
     def _draw(self, request: StepRequest) -> tuple[RegionPrediction, NDArray[np.uint8]]:
         check = self._stop.check
@@ -163,7 +184,7 @@ class Run:
         check()
         return region, clip
 
-    def _extracting(self, work: Callable[..., KeyStep], *arguments: Any) -> Future[KeyStep]:
+    def _extracting(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         """Hand work to the extraction thread, which does one thing after the other."""
         future = self._extraction.submit(work, *arguments)
         self._extractions.append(future)
@@ -211,33 +232,6 @@ class Run:
             exc.add_note(f"(while imagining {self._order.task!r}, stage {name})")
             raise
         self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - began
-
-
-def most_trusted(candidates: Sequence[Future[KeyStep]], least: float) -> KeyStep:
-    """The candidate whose scores are to be trusted most; the first of equals.
-
-    Raises:
-        LowConfidence: even that is trusted less than ``least``.
-    """
-    best = max((candidate.result() for candidate in candidates), key=lambda step: trust(step.scores))
-    check_trust(best, len(candidates), least)
-    return best
-
-
-def check_trust(best: KeyStep, candidates: int, least: float) -> None:
-    """Check that the best of so many candidates of a key step is good enough.
-
-    Raises:
-        LowConfidence: it is trusted less than ``least``.
-    """
-    trusted = trust(best.scores)
-    if trusted < least:
-        raise LowConfidence(
-            f"key step {best.index + 1} ({best.description!r}) came out with a trust of {trusted:.2f} in the best of "
-            f"{candidates} clips, and {least:.2f} was asked for; ask for more candidates, or for less trust",
-            score=trusted,
-            threshold=least,
-        )
 
 
 def write_plan(parts: Parts, frame: NDArray[np.uint8], task: str, from_here: bool) -> Plan:

@@ -206,6 +206,8 @@ class Parts:
         batch: key steps of different imaginations that one call of a model takes; above 1 the region model is a
             `ManyRegions` and the video generator a `ManyClips`.
         verifier: None where nothing sees progress; whole procedures are then imagined.
+        doubt: of a key step whose best clip is trusted less (`ksgen_models.scores.trust`) one more is drawn; 0 for
+            never.
     """
 
     planner: Planner
@@ -218,3 +220,4 @@ class Parts:
     provenance: Mapping[str, Any]
     batch: int = 1
     verifier: StepVerifier | None = None
+    doubt: float = 0.0

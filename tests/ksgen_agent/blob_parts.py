@@ -166,7 +166,7 @@ class Ruler:
         return tuple(StepVerdict.of(step, 0.98 if index < pushes else 0.2, 1.0) for index, step in enumerate(steps))
 
 
-def make_parts(*, video=None, tracker=None, images=None, regions=None, batch=1):
+def make_parts(*, video=None, tracker=None, images=None, regions=None, batch=1, doubt=0.0):
     return Parts(
         planner=ClausePlanner(),
         image_generator=images or PushImageGenerator(),
@@ -177,6 +177,7 @@ def make_parts(*, video=None, tracker=None, images=None, regions=None, batch=1):
         domain_check=TableCheck(),
         provenance={"models": {"blobs/push": "0" * 64}},
         batch=batch,
+        doubt=doubt,
     )
 
 

@@ -105,6 +105,51 @@ def test_a_step_that_cannot_be_trusted_ends_the_imagination():
         assert len(agent.imagine(make_frame(), TASK, candidates=3, least_trust=0.5).steps) == 3
 
 
+class SecondTime(PushVideo):
+    """Draws the push of some steps in their second candidate only, and counts what it draws."""
+
+    def __init__(self, late, before=None):
+        super().__init__(before)
+        self.late, self.drawn = late, []
+
+    def generate(self, request, region, *, check_cancelled=never_cancelled):
+        clip = super().generate(request, region, check_cancelled=check_cancelled)
+        self.drawn.append((request.index, request.candidate))
+        still = request.index in self.late and request.candidate == 0
+        return np.stack([request.image] * len(clip)) if still else clip
+
+
+@pytest.mark.parametrize("late", [{0}, {1}, {2}, {0, 1, 2}, set()])
+def test_a_step_whose_clip_is_doubted_is_drawn_once_more_and_no_other(late):
+    video = SecondTime(late)
+    with Agent(parts=make_parts(video=video, doubt=0.3)) as agent:
+        steps = agent.imagine(make_frame(), TASK).steps
+    assert [step.index for step in steps] == [0, 1, 2]
+    assert [step.provenance["candidate"] for step in steps] == [int(index in late) for index in range(3)]
+    assert all(step.scores["hand_rate"] > 0.5 for step in steps)
+    assert sorted(video.drawn) == sorted([(index, 0) for index in range(3)] + [(index, 1) for index in late])
+
+
+def test_a_doubted_step_is_not_drawn_a_third_time():
+    with Agent(parts=make_parts(video=ThirdTime(), doubt=0.3)) as agent:
+        steps = agent.imagine(make_frame(), TASK).steps
+        assert [step.provenance["candidate"] for step in steps] == [0, 0, 0]  # the second was no better
+        with pytest.raises(LowConfidence, match="best of 2 clips"):
+            agent.imagine(make_frame(), TASK, least_trust=0.3)
+
+
+def test_where_a_second_clip_fails_the_first_arrives_before_the_failure():
+    def before(request):
+        if request.candidate == 1:
+            raise RuntimeError("the solver diverged")
+
+    with Agent(parts=make_parts(video=SecondTime({0}, before), doubt=0.3)) as agent:
+        stream = agent.imagine_stream(make_frame(), TASK)
+        assert next(stream).provenance["candidate"] == 0
+        with pytest.raises(RuntimeError, match="diverged"):
+            list(stream)
+
+
 @pytest.mark.parametrize("choice", [{"candidates": 0}, {"candidates": 2.5}, {"least_trust": 1.5}, {"least_trust": "x"}])
 def test_a_choice_of_candidates_that_makes_no_sense_is_refused(choice):
     with Agent(parts=make_parts()) as agent, pytest.raises(InvalidInput, match=next(iter(choice))):

@@ -15,10 +15,13 @@ from ksgen_models.precision import PRECISION, autocast, cpu_dtype, is_fast_in_bf
         ({"avx2": True}, torch.float32),
         ({"avx2": True, "avx512_bf16": True, "amx_bf16": False}, torch.float32),
         ({"avx2": True, "avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"avx2": True, "avx512_bf16": True, "cpu_name": "AMD EPYC 9B45"}, torch.bfloat16),
+        ({"avx2": True, "avx512_bf16": False, "cpu_name": "AMD EPYC 7B13"}, torch.float32),
+        ({"avx2": True, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Platinum 8481C"}, torch.float32),
         ({"bf16": True}, torch.float32),  # ARM: not measured
     ],
 )
-def test_bfloat16_is_taken_where_the_processor_multiplies_tiles_of_it(monkeypatch, capabilities, expected):
+def test_bfloat16_is_taken_where_the_processor_multiplies_it_sooner(monkeypatch, capabilities, expected):
     monkeypatch.delenv(PRECISION, raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     is_fast_in_bfloat16.cache_clear()

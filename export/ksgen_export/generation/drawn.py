@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent import Imagination, ImaginerSpec, StreamEnd
-from ksgen_agent.run import check_trust
+from ksgen_agent.draft import check_trust
 from ksgen_models.rom import observed_region
 from ksgen_models.scores import ALWAYS_SCORED, score_step, trust
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion

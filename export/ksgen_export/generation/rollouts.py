@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent import Imagination, Imaginer
-from ksgen_agent.run import check_trust
+from ksgen_agent.draft import check_trust
 from ksgen_envs.executors.execution import KeyStepExecutor
 from ksgen_envs.executors.expert import Expert
 from ksgen_envs.executors.imagined import imagine_next

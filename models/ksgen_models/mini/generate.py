@@ -35,6 +35,7 @@ class SamplerSettings:
         key_step_guidance, clip_guidance: classifier-free guidance; 1 is none and half the work.
         guided_until: noise level in [0, 1] below which there is no guidance.
         region_samples: masks drawn, of which one is chosen.
+        doubt: of a key step whose clip is trusted less one more is drawn, see `ksgen_models.interfaces.Parts`.
     """
 
     key_step_steps: int = 10
@@ -44,10 +45,11 @@ class SamplerSettings:
     clip_guidance: float = 1.0
     guided_until: float = 0.3
     region_samples: int = 3
+    doubt: float = 0.67
 
 
 QUALITIES = {
-    "fast": SamplerSettings(key_step_steps=4, region_steps=2, clip_steps=3, region_samples=1),
+    "fast": SamplerSettings(key_step_steps=4, region_steps=2, clip_steps=3, region_samples=1, doubt=0.0),
     "balanced": SamplerSettings(),
     "best": SamplerSettings(key_step_steps=16, region_steps=3, clip_steps=16, region_samples=6),
 }

@@ -49,4 +49,5 @@ def load_mini_parts(weights: str | Path | None = None, *, quality: str = "balanc
         },
         batch=BATCH if networks.dtype is torch.bfloat16 else 1,
         verifier=MiniStepVerifier(networks),
+        doubt=settings.doubt,
     )
