@@ -85,7 +85,7 @@ class Agent:
             embedding_dimension=parts.sentence_encoder.dimension,
             score_names=ALWAYS_SCORED if parts.verifier is None else SCORE_NAMES,
             working_side=WORKING_SIDE,
-            provenance=_plain(parts.provenance),
+            provenance=_plain({**parts.provenance, "doubt": parts.doubt}),
         )
 
     @classmethod

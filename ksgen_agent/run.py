@@ -148,7 +148,7 @@ class Run:
         with self._stage("key_step_images"):
             images = parts.image_generator.draw(order.frame, plan.steps, seed=order.seed, check_cancelled=check)
         provenance = {**order.provenance, "seed": order.seed, "task": order.task, "domain_score": domain}
-        provenance |= {"candidates": order.candidates, "least_trust": order.least_trust, "doubt": parts.doubt}
+        provenance |= {"candidates": order.candidates, "least_trust": order.least_trust}
         for index, description in enumerate(plan.steps):
             request = StepRequest(index, description, images[index], images[index + 1], order.seed)
             said = {**provenance, "prompt": description, "steps": len(plan.steps)}

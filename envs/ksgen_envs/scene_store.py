@@ -43,7 +43,9 @@ class SceneStore:
         return load_demonstration(path)  # as it will be read from now on: clips are kept as JPEG
 
     def imagination(self, imaginer: Imaginer, env_id: str, seed: int) -> Imagination:
-        """What an imaginer makes of the scene's frame and task, with the scene's seed; anew where its weights changed.
+        """What an imaginer makes of the scene's frame and task, with the scene's seed.
+
+        Made anew where the imaginer's provenance is another by now: weights, precision, planner.
 
         Raises:
             KSGenError: as the imaginer raises it; nothing is kept then.
@@ -56,7 +58,7 @@ class SceneStore:
         path = self.folder / "generated" / whose / task_slug(env_id) / str(seed)
         if (path / MANIFEST).is_file():
             kept = Imagination.load(path)
-            if kept.steps[0].provenance.get("models") == imaginer.spec.provenance.get("models"):
+            if imaginer.spec.provenance.items() <= kept.steps[0].provenance.items():
                 return kept
         demonstration = self.demonstration(env_id, seed)
         more = further_options(imaginer, None, self.candidates)

@@ -71,20 +71,32 @@ def test_candidates_reach_an_imaginer_that_knows_them_and_no_other(tmp_path):
         SceneStore(tmp_path, "picky", 3).imagination(refuser, "KSGen/StackBlocks-v0", 500)
 
 
+class Elsewhere:
+    """Imagines the same of every frame, with as many candidates as are asked for."""
+
+    def __init__(self, agent):
+        self.agent, self.spec, self.calls = agent, agent.spec, 0
+
+    def imagine(self, frame, task, *, seed=0, candidates=1):
+        self.calls += 1
+        return self.agent.imagine(make_frame(), TASK, seed=seed, candidates=candidates)
+
+    def imagine_stream(self, frame, task, *, seed=0, candidates=1):
+        yield from ()
+
+
+def test_an_imagination_is_kept_until_its_imaginer_is_another(tmp_path):
+    calls = []
+    for doubt in (0.0, 0.0, 0.1, 0.1):
+        with Agent("mini", parts=make_parts(doubt=doubt)) as agent:
+            imaginer = Elsewhere(agent)
+            kept = SceneStore(tmp_path, "mini").imagination(imaginer, "KSGen/StackBlocks-v0", 500)
+        assert kept.steps[0].provenance["doubt"] == doubt
+        calls.append(imaginer.calls)
+    assert calls == [1, 0, 1, 0]
+
+
 def test_imaginations_of_more_candidates_are_kept_apart(tmp_path):
-    class Elsewhere:
-        """Imagines the same of every frame, with as many candidates as are asked for."""
-
-        def __init__(self, agent):
-            self.agent, self.spec, self.calls = agent, agent.spec, 0
-
-        def imagine(self, frame, task, *, seed=0, candidates=1):
-            self.calls += 1
-            return self.agent.imagine(make_frame(), TASK, seed=seed, candidates=candidates)
-
-        def imagine_stream(self, frame, task, *, seed=0, candidates=1):
-            yield from ()
-
     with Agent("mini", parts=make_parts()) as agent:
         imaginer = Elsewhere(agent)
         for candidates in (1, 2, 1, 2):

@@ -41,10 +41,10 @@ def evaluate(
 ) -> None:
     """Compare imaginations with demonstrations of the same scenes, and see whether instructions are followed.
 
-    Demonstrations and imaginations stay in the folder and are measured again by the next run, unless the weights have
-    changed. `evaluate clips` compares folders of clips with every metric of the papers; `evaluate preset` does so with
-    what a preset imagines of Workbench scenes; `evaluate progress` sees whether work is continued; `evaluate ablation`
-    shows what masks and hand structure loss are worth. The options above are not theirs.
+    Demonstrations and imaginations stay in the folder and are measured again by the next run, unless weights, precision
+    or the like have changed. `evaluate clips` compares folders of clips with every metric of the papers; `evaluate
+    preset` does so with what a preset imagines of Workbench scenes; `evaluate progress` sees whether work is continued;
+    `evaluate ablation` shows what masks and hand structure loss are worth. The options above are not theirs.
     """
     if context.invoked_subcommand is not None:
         return
