@@ -135,15 +135,22 @@ def test_learning_curves_are_drawn_of_every_network(trained, tmp_path, capsys):
     assert "no log of a training run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("part", "module"), [("drawing", "unet"), ("pointing", "skill")])
-def test_a_part_of_the_kig_can_be_trained_on_alone(trained, tmp_path, part, module):
-    run = ("key_step", "--data", trained.parent.parent / "data", "--weights", trained, "--out", tmp_path)
+@pytest.mark.parametrize(("part", "modules"), [("drawing", {"unet", "changes"}), ("pointing", {"skill"})])
+def test_a_part_of_the_kig_can_be_trained_on_alone(trained, tmp_path, part, modules):
+    data = trained.parent.parent / "data"
+    run = ("key_step", "--data", data, "--weights", trained, "--out", tmp_path, "--single", "1")
     tune_command(
         [str(word) for word in (*run, "--steps", "2", "--batch", "2", "--learning-rate", "0.1", "--only", part)]
     )
     before, after = (load_file(folder / "key_step.safetensors") for folder in (trained, tmp_path / "weights"))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {module}
+    assert changed == modules
+
+
+def test_no_single_steps_to_point_at_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        tune_command(["key_step", "--data", "here", "--out", "there", "--single", "0"])
+    assert "--single takes 1 or more" in capsys.readouterr().err
 
 
 def test_the_key_step_images_of_a_plan_that_begins_midway_are_seen_from_its_own_frame(trained):

@@ -30,7 +30,13 @@ from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import sentence_states
 from ksgen_models.training.progress_data import read_works
-from ksgen_models.training.train_key_step import KeyStepBatches, drawing_losses, key_step_losses, pointing_losses
+from ksgen_models.training.train_key_step import (
+    SINGLE,
+    KeyStepBatches,
+    drawing_losses,
+    key_step_losses,
+    pointing_losses,
+)
 from ksgen_models.training.train_progress import ProgressBatches, progress_losses
 from ksgen_models.training.train_reader import ReaderBatches, train_reader
 
@@ -60,12 +66,14 @@ def _key_step(config: MiniConfig, source: Path, given: argparse.Namespace, sched
     cache = cached(given.cache or given.out / "cache", episodes, autoencoder)
     texts = sentence_states(cache.texts)
     network = _begin("key_step", KeyStepModel(config), source, given)
-    batches, losses = KeyStepBatches(cache, *texts), key_step_losses
+    batches, losses = KeyStepBatches(cache, *texts, given.single), key_step_losses
     if given.only == "pointing":
         network.requires_grad_(False).skill.requires_grad_(True)
         losses = pointing_losses
     elif given.only == "drawing":
-        network.requires_grad_(False).unet.requires_grad_(True)
+        network.requires_grad_(False)
+        for part in (network.unet, network.changes):  # the latter reads what the Skill Transformer points at
+            part.requires_grad_(True)
         batches, losses = KeyStepBatches(cache, *texts, single=0), drawing_losses
     return fit("key_step", network, batches, losses, schedule, given.out, resume=True)
 
@@ -89,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, help="weights to start from; else the package's")
     parser.add_argument("--cache", type=Path, help="the KIG's latents, built where there are none; else OUT/cache")
     parser.add_argument("--only", choices=("pointing", "drawing"), help="of the KIG, all but this part is held")
+    parser.add_argument("--single", type=int, default=SINGLE, help="of the KIG: single steps to point at for each plan")
     parser.add_argument("--anew", action="store_true", help="begin from nothing and not from given weights")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=12)
@@ -96,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--averaging", type=float, default=0.995)
     parser.add_argument("--seed", type=int, default=1, help="of batches and noise")
     given = parser.parse_args(arguments)
+    if given.single < 1:
+        parser.error("--single takes 1 or more")
 
     source = weights_folder(given.weights)
     schedule = FitConfig(

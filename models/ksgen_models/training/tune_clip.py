@@ -53,6 +53,7 @@ def tune_clip(
     beta: float = BETA,
     parts: Sequence[str] = PARTS,
     stage_1: float = STAGE_1,
+    clip_shift: float = SHIFT,
     resume: bool = True,
 ) -> nn.Module:
     """Train a `ClipModel` on and return the averaged copy; see `ksgen_models.training.fit.fit`.
@@ -69,6 +70,7 @@ def tune_clip(
         beta: weight of the mIoU loss.
         parts: parameters whose names begin with one of these are trained, the others stay.
         stage_1: share of the batches that are of stage 1.
+        clip_shift: where in the noise stage 2 is trained; `ksgen_models.mini.sampling.SHIFT` where all is trained.
         resume: go on from a checkpoint.
 
     Raises:
@@ -78,7 +80,7 @@ def tune_clip(
         parameter.requires_grad_(name.startswith(tuple(parts)))
     hand = HandTerm(autoencoder, alpha) if alpha else None
     batches = ClipBatches(cache, *text, footage if alpha else None, stage_1)
-    losses = partial(clip_losses, beta=beta, hand=hand, clip_shift=SHIFT)
+    losses = partial(clip_losses, beta=beta, hand=hand, clip_shift=clip_shift)
     return fit("clip_hands", model, batches, losses, config, out, resume=resume)
 
 
@@ -96,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--beta", type=float, default=recipe.beta, help="weight of the mIoU loss")
     parser.add_argument("--parts", default=",".join(PARTS), help="beginnings of the names of what is trained")
     parser.add_argument("--stage-1", type=float, default=STAGE_1, help="share of the batches that are of stage 1")
+    parser.add_argument("--clip-shift", type=float, default=SHIFT, help="where in the noise stage 2 is trained")
     parser.add_argument("--steps", type=int, default=recipe.clip_hands.steps)
     parser.add_argument("--batch", type=int, default=recipe.clip_hands.batch)
     parser.add_argument("--learning-rate", type=float, default=recipe.clip_hands.learning_rate)
@@ -122,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         beta=given.beta,
         parts=given.parts.split(","),
         stage_1=given.stage_1,
+        clip_shift=given.clip_shift,
     )
     shutil.copytree(source, given.out / "weights", dirs_exist_ok=True)
     save_network("clip", tuned, given.out / "weights")
