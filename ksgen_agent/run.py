@@ -3,8 +3,8 @@
 The generation thread checks the domain, plans, draws the key-step images, and then, step by step, predicts the region
 and draws the clip. Each clip goes to the extraction thread (hands, observed RoM, scores) while the generation thread
 goes on with the next step. The caller gets a key step as soon as its own extraction is done; where that doubts what was
-drawn and the preset looks twice, one more clip of the step is drawn between two others. Nothing here waits for the
-caller, so a slow caller cannot hold up somebody else's imagination.
+drawn, one more clip of the step is drawn between two others, and another one if that is doubted, too. Nothing here
+waits for the caller, so a slow caller cannot hold up somebody else's imagination.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ksgen_models.scores import score_step, step_agreement
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion
 
 T = TypeVar("T")
+_FURTHER = 2  # clips of a key step whose best one is doubted, drawn one after the other
 _POLL = 0.05  # seconds between two looks at the stop signal while nothing arrives
 
 
@@ -155,18 +156,25 @@ class Run:
             draft = Draft(request, embeddings[index], said)
             for _ in range(order.candidates):
                 self._add_clip(draft, plan)
-            self._unsettled.append((draft, self._extracting(draft.settle, parts.doubt, order.least_trust)))
+            self._unsettled.append((draft, self._settling(draft)))
             self._arrivals.put(draft.promise)
             self._look_again([one for one in self._unsettled if one[1].done()], plan)
-        self._look_again(self._unsettled, plan)
+        while self._unsettled:
+            self._look_again(list(self._unsettled), plan)
 
     def _look_again(self, drafts: Sequence[tuple[Draft, Future[bool]]], plan: Plan) -> None:
         """Draw one more clip of those whose clips are doubted; those not looked at yet are waited for."""
-        for draft, settled in list(drafts):
-            if not self._await_result(settled):
-                self._add_clip(draft, plan)
-                self._extracting(draft.settle, 0.0, self._order.least_trust)
+        for draft, settled in drafts:
+            enough = self._await_result(settled)
+            if not enough:
+                self._add_clip(draft, plan)  # where that fails it is unsettled still
+                self._unsettled.append((draft, self._settling(draft)))
             self._unsettled.remove((draft, settled))
+
+    def _settling(self, draft: Draft) -> Future[bool]:
+        """Have a draft settled when its clips are there, at the latest with `_FURTHER` more than were asked for."""
+        more = len(draft.clips) < self._order.candidates + _FURTHER
+        return self._extracting(draft.settle, self._parts.doubt if more else 0.0, self._order.least_trust)
 
     def _add_clip(self, draft: Draft, plan: Plan) -> None:
         request = replace(draft.request, candidate=len(draft.clips))

@@ -206,8 +206,8 @@ class Parts:
         batch: key steps of different imaginations that one call of a model takes; above 1 the region model is a
             `ManyRegions` and the video generator a `ManyClips`.
         verifier: None where nothing sees progress; whole procedures are then imagined.
-        doubt: of a key step whose best clip is trusted less (`ksgen_models.scores.trust`) one more is drawn; 0 for
-            never.
+        doubt: of a key step whose best clip is trusted less (`ksgen_models.scores.trust`) one more is drawn, and then
+            perhaps another; 0 for never.
     """
 
     planner: Planner

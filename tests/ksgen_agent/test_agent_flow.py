@@ -130,12 +130,17 @@ def test_a_step_whose_clip_is_doubted_is_drawn_once_more_and_no_other(late):
     assert sorted(video.drawn) == sorted([(index, 0) for index in range(3)] + [(index, 1) for index in late])
 
 
-def test_a_doubted_step_is_not_drawn_a_third_time():
+def test_a_doubted_step_is_drawn_a_third_time_and_not_a_fourth():
     with Agent(parts=make_parts(video=ThirdTime(), doubt=0.3)) as agent:
         steps = agent.imagine(make_frame(), TASK).steps
-        assert [step.provenance["candidate"] for step in steps] == [0, 0, 0]  # the second was no better
-        with pytest.raises(LowConfidence, match="best of 2 clips"):
-            agent.imagine(make_frame(), TASK, least_trust=0.3)
+        assert [step.provenance["candidate"] for step in steps] == [2, 2, 2]
+    video = SecondTime({0, 1, 2})
+    with Agent(parts=make_parts(video=video, doubt=1.0)) as agent:  # nothing is good enough
+        steps = agent.imagine(make_frame(), TASK).steps
+        assert all(step.provenance["candidate"] > 0 for step in steps)
+        assert sorted(video.drawn) == [(index, candidate) for index in range(3) for candidate in range(3)]
+        with pytest.raises(LowConfidence, match="best of 3 clips"):
+            agent.imagine(make_frame(), TASK, least_trust=1.0)
 
 
 def test_where_a_second_clip_fails_the_first_arrives_before_the_failure():

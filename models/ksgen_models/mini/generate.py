@@ -35,7 +35,7 @@ class SamplerSettings:
         key_step_guidance, clip_guidance: classifier-free guidance; 1 is none and half the work.
         guided_until: noise level in [0, 1] below which there is no guidance.
         region_samples: masks drawn, of which one is chosen.
-        doubt: of a key step whose clip is trusted less one more is drawn, see `ksgen_models.interfaces.Parts`.
+        doubt: of a key step whose clip is trusted less others are drawn, see `ksgen_models.interfaces.Parts`.
     """
 
     key_step_steps: int = 10
@@ -45,7 +45,7 @@ class SamplerSettings:
     clip_guidance: float = 1.0
     guided_until: float = 0.3
     region_samples: int = 3
-    doubt: float = 0.67
+    doubt: float = 0.65
 
 
 QUALITIES = {
