@@ -124,6 +124,7 @@ class Agent:
             seed: the same seed gives the same result, bit by bit, on one machine.
             allow_out_of_domain: go on although the frame is of a kind the models do not know.
             candidates: clips drawn of each key step, of which the one to be trusted most is kept; each costs its time.
+                A preset may draw up to two more of a step that it doubts, see `ksgen_models.interfaces.Parts`.
             least_trust: in [0, 1]; a key step whose best clip is trusted less ends the imagination. See
                 `ksgen_models.scores.trust`.
             from_here: leave out the steps that the frame shows as done, with presets that see progress; they are then

@@ -94,6 +94,7 @@ class _Display:
         self._console = Console(stderr=True)
         self._bar: TaskID | None = None
         self._planned: tuple[str, ...] = ()
+        self._clips = 0
 
     def __enter__(self) -> _Display:
         columns = (BarColumn(30), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
@@ -116,7 +117,12 @@ class _Display:
     def left(self, steps: tuple[str, ...]) -> None:
         if done := [str(number) for number, step in enumerate(self._planned, 1) if step not in steps]:
             self._console.print(f"Done already, as the frame shows: {', '.join(done)}")
-        self._update(total=work_of(len(steps)))
+        self._clips = len(steps)
+        self._update(total=work_of(self._clips))
+
+    def further(self) -> None:
+        self._clips += 1
+        self._update(total=work_of(self._clips))
 
     def begun(self, what: str) -> None:
         self._update(description=what)

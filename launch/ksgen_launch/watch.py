@@ -39,6 +39,10 @@ class Listener(Protocol):
         """These key steps of it are to be imagined."""
         ...
 
+    def further(self) -> None:
+        """One more clip of a key step is to be drawn."""
+        ...
+
     def begun(self, what: str) -> None:
         """The models begin with something, e.g. ``"step 2: clip"``."""
         ...
@@ -48,9 +52,12 @@ class Listener(Protocol):
         ...
 
 
-def work_of(steps: int) -> int:
-    """How many times `Listener.done` is called in an imagination of so many key steps, the plan included."""
-    return 2 + 3 * steps
+def work_of(clips: int) -> int:
+    """How many times `Listener.done` is called in an imagination of so many clips, plan and key-step images included.
+
+    There is one clip of every key step, and those that `Listener.further` tells of.
+    """
+    return 2 + 3 * clips
 
 
 def watch_parts(parts: Parts, listener: Listener) -> Parts:
@@ -109,7 +116,9 @@ class _RegionModel:
     listener: Listener
 
     def predict(self, request: StepRequest, *, check_cancelled: CheckCancelled = never_cancelled) -> RegionPrediction:
-        self.listener.begun(f"step {request.index + 1}: region of motion")
+        if request.candidate:
+            self.listener.further()
+        self.listener.begun(f"{_which(request)}: region of motion")
         region = self.part.predict(request, check_cancelled=check_cancelled)
         self.listener.done()
         return region
@@ -127,7 +136,7 @@ class _VideoGenerator:
     def generate(
         self, request: StepRequest, region: RegionPrediction, *, check_cancelled: CheckCancelled = never_cancelled
     ) -> NDArray[np.uint8]:
-        self.listener.begun(f"step {request.index + 1}: clip")
+        self.listener.begun(f"{_which(request)}: clip")
         clip = self.part.generate(request, region, check_cancelled=check_cancelled)
         self.listener.done()
         return clip
@@ -145,3 +154,8 @@ class _Tracker:
 
     def close(self) -> None:
         self.part.close()
+
+
+def _which(request: StepRequest) -> str:
+    again = f", clip {request.candidate + 1} of it" if request.candidate else ""
+    return f"step {request.index + 1}{again}"

@@ -21,7 +21,7 @@ class Ears:
     """Counts what it is told."""
 
     def __init__(self) -> None:
-        self.plans, self.imagined, self.pieces = [], [], 0
+        self.plans, self.imagined, self.said, self.pieces, self.more = [], [], [], 0, 0
 
     def planned(self, plan) -> None:
         self.plans.append(plan)
@@ -29,8 +29,11 @@ class Ears:
     def left(self, steps) -> None:
         self.imagined.append(steps)
 
+    def further(self) -> None:
+        self.more += 1
+
     def begun(self, what: str) -> None:
-        pass
+        self.said.append(what)
 
     def done(self) -> None:
         self.pieces += 1
@@ -66,6 +69,16 @@ def test_a_preset_that_joins_calls_is_watched_piece_by_piece(unwatched):
         assert_same(agent.imagine(make_frame(), TASK, seed=3).steps, unwatched.steps)
     assert ears.pieces == work_of(len(unwatched.steps))
     assert [plan.steps for plan in ears.plans] == [unwatched.plan.steps] == ears.imagined
+
+
+@pytest.mark.parametrize(("doubt", "candidates", "more"), [(1.0, 1, 6), (0.0, 2, 3)])
+def test_further_clips_are_counted_and_told_from_the_first(doubt, candidates, more):
+    ears = Ears()
+    with Agent("mini", parts=watch_parts(make_parts(doubt=doubt), ears)) as agent:
+        steps = agent.imagine(make_frame(), TASK, candidates=candidates).steps
+    assert ears.more == more
+    assert ears.pieces == work_of(len(steps) + more)
+    assert ears.said.count("step 2: clip") == ears.said.count("step 2, clip 2 of it: clip") == 1
 
 
 def test_a_preset_that_joins_calls_is_timed_stage_by_stage(unwatched):

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ksgen_agent import Imagination, ImaginerSpec, StreamEnd
-from ksgen_agent.draft import check_trust
+from ksgen_agent.draft import check_trust, most_trusted
 from ksgen_models.rom import observed_region
-from ksgen_models.scores import ALWAYS_SCORED, score_step, trust
+from ksgen_models.scores import ALWAYS_SCORED, score_step
 from ksgen_models.types import HandTrack, KeyStep, Plan, RegionOfMotion
 
 _FPS, _DIMENSION = 8.0, 8
@@ -65,7 +65,7 @@ class DrawnImaginer:
                 random = np.random.default_rng([words, seed, int(frame.sum()), index, candidate])
                 told = {"preset": "drawn", "models": {"drawn": "1"}, "seed": seed, "candidate": candidate}
                 drawn.append(self._draw(random, image, index, {**told, "prompt": task}))
-            step = max(drawn, key=lambda one: trust(one.scores))
+            step = most_trusted(drawn)
             check_trust(step, candidates, least_trust)
             steps.append(step)
             image = step.goal
