@@ -14,6 +14,7 @@ from ksgen_models.demonstration import save_demonstration
 from ksgen_models.errors import DatasetError
 from ksgen_models.interfaces import StepRequest
 from ksgen_models.mini.autoencoder import Autoencoder
+from ksgen_models.mini.clip_model import CLIP, MASKS
 from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
 from ksgen_models.mini.networks import load_networks
 from ksgen_models.mini.scene_reader import MiniSceneReader
@@ -25,6 +26,7 @@ from ksgen_models.training.curves import read_curves, running_mean
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import SMALL, sentence_states, train_mini
+from ksgen_models.training.train_clip import ClipBatches, clip_losses, predicted_regions
 from ksgen_models.training.train_key_step import KeyStepBatches
 from ksgen_models.training.tune import main as tune_command
 from ksgen_models.training.tune_clip import PARTS
@@ -81,15 +83,36 @@ def test_steps_that_are_drawn_in_one_call_are_those_that_each_is_alone(trained):
         assert (clip == alone).mean() >= 1 - off
 
 
-@pytest.mark.parametrize("alpha", ["0", "2"])
-def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_path, alpha):
+@pytest.mark.parametrize(("alpha", "predicted"), [("0", "0"), ("2", "1")])
+def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_path, alpha, predicted):
     run = ("--data", trained.parent.parent / "data", "--weights", trained, "--out", tmp_path, "--alpha", alpha)
+    run = (*run, "--predicted", predicted)
     tune_clip_command([str(word) for word in (*run, "--steps", "2", "--batch", "2", "--learning-rate", "0.1")])
     before, after = (load_file(folder / "clip.safetensors") for folder in (trained, tmp_path / "weights"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith(PARTS) for name in changed)
     assert load_networks(tmp_path / "weights").hashes["key_step.safetensors"]
+
+
+def test_stage_2_is_told_what_stage_1_makes_of_the_true_masks(trained):
+    cache = open_cache(trained.parent / "cache")
+    batches = ClipBatches(cache, *sentence_states(cache.texts), stage_1=0.5, predicted=1.0)
+    drawn = [batches(np.random.default_rng(seed), 2) for seed in range(12)]
+    assert {batch.head for batch in drawn} == {CLIP, MASKS}
+    assert all(batch.predicted == (batch.head == CLIP) for batch in drawn)
+    batch = next(batch for batch in drawn if batch.predicted)
+    model = load_networks(trained).clip.float()
+    told = [predicted_regions(model, batch, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert told[0].shape == batch.regions.shape
+    assert told[0].abs().max() <= 1
+    assert torch.equal(told[0], told[1])
+    assert not torch.equal(told[0], told[2])
+    losses = [
+        clip_losses(model, given, torch.Generator().manual_seed(0))
+        for given in (batch, replace(batch, predicted=False))
+    ]
+    assert losses[0]["loss"] != losses[1]["loss"], "the clip is drawn along them"
 
 
 @pytest.mark.parametrize("network", ["key_step", "progress", "reader"])

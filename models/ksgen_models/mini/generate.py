@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ksgen_models.interfaces import CheckCancelled, RegionPrediction, StepRequest, never_cancelled
 from ksgen_models.mini.autoencoder import FACTOR
-from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks
+from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks, sharpened
 from ksgen_models.mini.key_step_model import IMAGE
 from ksgen_models.mini.networks import Networks, decode_over, encode_over, half_picture
 from ksgen_models.mini.sampling import SHIFT, Velocity, gaussian, guided, sample
@@ -137,7 +137,7 @@ class MiniRegionModel:
             shift=SHIFT[MASKS],
             check_cancelled=check_cancelled,
         )
-        masks = _sharpened(latent_to_masks(latent)).split(samples)  # (samples, T, 2, 4s, 4s) for each request
+        masks = sharpened(latent_to_masks(latent)).split(samples)  # (samples, T, 2, 4s, 4s) for each request
         return [self._choose(request, drawn) for request, drawn in zip(requests, masks, strict=True)]
 
     def _choose(self, request: StepRequest, clips: Tensor) -> RegionPrediction:
@@ -288,11 +288,6 @@ def _smoothed(likely: Tensor) -> Tensor:
     """(B, 1, h, w), each cell averaged with its neighbours: regions of motion have smooth edges."""
     line = torch.tensor([0.25, 0.5, 0.25], dtype=likely.dtype)
     return F.conv2d(F.pad(likely, (1, 1, 1, 1), mode="replicate"), torch.outer(line, line)[None, None])
-
-
-def _sharpened(masks: Tensor) -> Tensor:
-    """Drop what is faint: the union of many frames would add up their noise."""
-    return ((masks - 0.5) * 4 + 0.5).clamp(0.0, 1.0)
 
 
 def _look(networks: Networks, seed: int) -> Tensor:
