@@ -38,8 +38,8 @@ PARTS = ("unet.grow1", "unet.up1", "unet.grow0", "unet.up0", "unet.out_norm", "u
 they go stays as it is, and a step costs half."""
 STAGE_1 = 0.1
 """Share of the batches that keep stage 1 what it is."""
-PREDICTED = 0.6
-"""Share of stage 2's batches that are told stage 1's masks, as the sampler tells them."""
+PREDICTED = 0.0
+"""Share of stage 2's batches that are told stage 1's masks, as IVG does; clips were no better (docs/mini.md)."""
 
 
 def tune_clip(
