@@ -3,8 +3,8 @@
 Stage 1 (head "masks"): flow-matching loss on the mask clip plus β · mIoU loss on the reconstructed masks (Eq. 3, 4).
 Stage 2 (head "clip"): flow-matching loss on the clip's latents, given the region of motion (Eq. 5). IVG predicts the
 noise; the velocity predicted here is the same quantity in flow matching's parametrisation. The regions given to
-stage 2 are the true ones, roughened, or what stage 1 makes of the true ones seen through noise: in the right place, but
-without the outline of a hand, which the true ones have and drawn ones have not.
+stage 2 are the true ones, roughened, or where asked for what stage 1 makes of the true ones seen through noise: in the
+right place, but without the outline of a hand, which the true ones have and drawn ones have not.
 
 The hand structure loss (Eq. 2, 6) joins stage 2 in a second, shorter run on the weights of the first: on drawings that
 show no hand yet it has nothing to hold on to.
@@ -108,7 +108,6 @@ class ClipBatches:
             target=target,
             weight=_importance(masks),
             masks=masks,
-            predicted=head == CLIP and random.random() < self.predicted,
             image=picture_tensor(torch.from_numpy(cache.pictures[pictures])),
             goal=picture_tensor(torch.from_numpy(cache.pictures[pictures + 1])),
             regions=roughen(_united(masks, random), random),
@@ -120,6 +119,7 @@ class ClipBatches:
             has_regions=torch.from_numpy(random.random(number) >= (1.0 if head == MASKS else NO_REGIONS)),
             has_look=torch.from_numpy(random.random(number) >= NO_LOOK),
             hands=self.footage.hand_frames(chosen, random) if self.footage and head == CLIP else None,
+            predicted=head == CLIP and random.random() < self.predicted,
         )
 
 
