@@ -1,9 +1,8 @@
 """Demonstrations without clips: what the camera sees before and after every key step.
 
 They show what a step changes at a fraction of a demonstration's cost, so that the KIG and the scene reader can learn
-from many more scenes, and from every instruction that a scene allows. The regions in which hands move when the step is
-done in several ways can be had with them: planning and posing a hand costs a tenth of a second, a clip's pictures
-several times as much.
+from many more scenes, and from every instruction that a scene allows. Where hands go when a step is done in several
+ways can be had with them: planning and posing a hand costs a tenth of a second, a clip's pictures several times that.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_envs.demonstrator import motion_generator, plan_step, pose_at, region_of_motion, undo
+from ksgen_envs.demonstrator import motion_generator, plan_step, pose_at, undo
 from ksgen_envs.goals import Instruction, StepGoal
 from ksgen_envs.stage import SLOT, Stage, sample_person
 from ksgen_envs.tasks import TASKS
@@ -33,7 +32,7 @@ def demonstrate_stills(env_id: str, seed: int, *, image_size: int = 256, ways: i
         env_id: one of `ksgen_envs.TASKS`.
         seed: of the scene.
         image_size: width and height of the pictures, pixels.
-        ways: in how many ways each step is done, for its regions of motion; a tenth of a second each.
+        ways: in how many ways each step is done, for the keypoints of its hands; a tenth of a second each.
 
     Returns:
         A demonstration whose clips, keypoints and visibilities have zero frames, whose regions are empty, and whose
@@ -48,9 +47,9 @@ def demonstrate_stills(env_id: str, seed: int, *, image_size: int = 256, ways: i
     bench = Workbench(env_id, seed, image_size=image_size)
     asked = _any_instruction(bench)
     with closing(Stage(bench, *sample_person(seed))) as stage:
-        images, poses, regions = [stage.picture()], [bench.object_poses(stage.model, stage.data)], []
+        images, poses, done = [stage.picture()], [bench.object_poses(stage.model, stage.data)], []
         for place, goal in enumerate(asked.steps):
-            regions.append(regions_of_motion(stage, goal, place, ways))
+            done.append(done_in_ways(stage, goal, place, ways))
             set_goal(stage.model, stage.data, goal)
             stage.refresh()
             images.append(stage.picture())
@@ -66,9 +65,9 @@ def demonstrate_stills(env_id: str, seed: int, *, image_size: int = 256, ways: i
             visible=np.empty((0, 2, HAND_KEYPOINTS), bool),
             region_of_motion=nowhere,
             region_of_change=nowhere,
-            ways=region,
+            ways=keypoints,
         )
-        for goal, image, region in zip(asked.steps, images, regions, strict=False)
+        for goal, image, keypoints in zip(asked.steps, images, done, strict=False)
     )
     return Demonstration(
         env_id=env_id,
@@ -86,7 +85,7 @@ def demonstrate_stills(env_id: str, seed: int, *, image_size: int = 256, ways: i
     )
 
 
-def regions_of_motion(stage: Stage, goal: StepGoal, place: int, ways: int) -> NDArray[np.bool_]:
+def done_in_ways(stage: Stage, goal: StepGoal, place: int, ways: int) -> NDArray[np.float32]:
     """Do one step in several ways from the stage's present state, which is left as it was.
 
     Args:
@@ -96,23 +95,21 @@ def regions_of_motion(stage: Stage, goal: StepGoal, place: int, ways: int) -> ND
         ways: how many.
 
     Returns:
-        (ways, H, W) bool, the region of motion of each, as in `DemonstrationStep`.
+        (ways, 16, 2, 21, 3) float32, the keypoints of each, as in `DemonstrationStep`.
     """
     bench = stage.bench
-    regions = np.zeros((ways, bench.image_size, bench.image_size), bool)
+    keypoints = np.full((ways, CLIP_FRAMES, 2, HAND_KEYPOINTS, 3), np.nan, np.float32)
     for way in range(ways):
         rng, habit = motion_generator(bench.env_id, bench.seed, _FIRST_WAY + 100 * way + place)
         work = plan_step(stage, goal, habit, rng)
         hand = stage.hands[work.touch.side]
-        keypoints = np.full((CLIP_FRAMES, 2, HAND_KEYPOINTS, 3), np.nan, np.float32)
         for time in range(CLIP_FRAMES):
             pose_at(stage, work, float(time))
             if hand.present:
                 points = stage.camera.project(hand.keypoints())
-                keypoints[time, SLOT[work.touch.side]] = points / [bench.image_size, bench.image_size, 1.0]
-        regions[way] = region_of_motion(keypoints, bench.image_size)
+                keypoints[way, time, SLOT[work.touch.side]] = points / [bench.image_size, bench.image_size, 1.0]
         undo(stage, work)
-    return regions
+    return keypoints
 
 
 def _any_instruction(bench: Workbench) -> Instruction:

@@ -22,7 +22,7 @@ was given), each a plain NumPy archive without pickled objects:
 ================  ==========================================================================================
 
 An episode of stills (``<seed>-stills.npz``) has the same arrays, but zero frames a clip instead of 16. Where each step
-was done in K ways it also has ``ways``, (S, K, H, W) bool, packed along the last axis.
+was done in K ways it also has ``ways``, (S, K, 16, 2, 21, 3) float32, the keypoints of each.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ksgen_models.errors import DatasetError
 
 CLIP_FRAMES = 16
 CLIP_FPS = 8.0
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _JPEG_QUALITY = 95
 
 
@@ -94,7 +94,7 @@ class DemonstrationStep:
         visible: (16, 2, 21) bool, inside the picture and not hidden behind anything.
         region_of_motion: (H, W) bool, convex hulls of the hands' keypoints, united over time.
         region_of_change: (H, W) bool, every pixel that differs from the key-step image in some frame.
-        ways: (K, H, W) bool, regions of motion of other ways to do the step, or None where none were asked for.
+        ways: (K, 16, 2, 21, 3) float32, ``keypoints`` of other ways to do the step, or None where none were asked for.
     """
 
     description: str
@@ -105,7 +105,7 @@ class DemonstrationStep:
     visible: NDArray[np.bool_]
     region_of_motion: NDArray[np.bool_]
     region_of_change: NDArray[np.bool_]
-    ways: NDArray[np.bool_] | None = None
+    ways: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def save_demonstration(demonstration: Demonstration, path: str | Path) -> None:
         region_of_change=np.packbits(np.stack([step.region_of_change for step in steps]), axis=-1),
         poses=demonstration.poses,
         camera=camera,
-        **cast(Any, _packed_ways(steps)),
+        **cast(Any, _ways(steps)),
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,9 +190,9 @@ def save_demonstration(demonstration: Demonstration, path: str | Path) -> None:
     partial.replace(path)
 
 
-def _packed_ways(steps: tuple[DemonstrationStep, ...]) -> dict[str, NDArray[np.uint8]]:
+def _ways(steps: tuple[DemonstrationStep, ...]) -> dict[str, NDArray[np.float32]]:
     ways = [step.ways for step in steps if step.ways is not None]
-    return {"ways": np.packbits(np.stack(ways), axis=-1)} if len(ways) == len(steps) else {}
+    return {"ways": np.stack(ways)} if len(ways) == len(steps) else {}
 
 
 def load_demonstration(path: str | Path) -> Demonstration:
@@ -218,7 +218,7 @@ def load_demonstration(path: str | Path) -> Demonstration:
             np.unpackbits(data[name], axis=-1, count=width).astype(bool)
             for name in ("region_of_motion", "region_of_change")
         )
-        ways = np.unpackbits(data["ways"], axis=-1, count=width).astype(bool) if "ways" in data else None
+        ways = data.get("ways")
         steps = tuple(
             DemonstrationStep(
                 description=description,

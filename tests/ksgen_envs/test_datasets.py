@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from ksgen_envs import TASKS, generate_demonstrations
 from ksgen_envs.datasets import read_manifest
-from ksgen_models.demonstration import list_episodes, load_demonstration
+from ksgen_models.demonstration import FORMAT_VERSION, list_episodes, load_demonstration
 from ksgen_models.errors import DatasetError, InvalidInput, UnknownTask
 
 pytest.importorskip("mujoco")
@@ -57,13 +59,14 @@ def test_stills_share_a_folder_with_demonstrations_and_have_no_frames(tmp_path):
     assert np.array_equal(stills.frame, whole.frame), "the same scene"
     assert stills.images().shape == (len(stills.steps) + 1, 64, 64, 3)
     assert all(step.clip.shape == (0, 64, 64, 3) and step.keypoints.shape == (0, 2, 21, 3) for step in stills.steps)
-    assert all(step.ways.shape == (2, 64, 64) and step.ways.any() for step in stills.steps)
+    assert all(step.ways.shape == (2, 16, 2, 21, 3) and np.isfinite(step.ways).any() for step in stills.steps)
     assert all(step.ways is None for step in whole.steps)
     assert read_manifest(tmp_path)["seeds"][-1] == {"start": 0, "stop": 2, "step": 1, "stills": True, "ways": 2}
 
 
 def test_a_folder_keeps_one_image_size(tmp_path):
-    (tmp_path / "dataset.json").write_text(f'{{"format": 1, "tasks": ["{LAMP}"], "seeds": [], "image_size": 128}}')
+    manifest = {"format": FORMAT_VERSION, "tasks": [LAMP], "seeds": [], "image_size": 128}
+    (tmp_path / "dataset.json").write_text(json.dumps(manifest))
     with pytest.raises(DatasetError, match="128"):
         generate_demonstrations(tmp_path, [LAMP], range(1), image_size=64, progress=False)
 

@@ -24,7 +24,7 @@ class Episode:
         images: PNG bytes of the S + 1 key-step and goal images.
         frames: JPEG bytes of the S * 16 clip frames; none in an episode of stills.
         keypoints: (S, 16, 2, 21, 3) float32.
-        packed_ways: (S, K, H, W / 8) uint8, regions of motion of K ways to do each step, packed; K may be 0.
+        ways: (S, K, 16, 2, 21, 3) float32, keypoints of K further ways to do each step; K may be 0.
         centres: (S + 1, O, 2) float32, where the objects' centres are in each image, as shares of its width and height;
             NaN behind the camera.
     """
@@ -36,7 +36,7 @@ class Episode:
     images: tuple[NDArray[np.uint8], ...]
     frames: tuple[NDArray[np.uint8], ...]
     keypoints: NDArray[np.float32]
-    packed_ways: NDArray[np.uint8]
+    ways: NDArray[np.float32]
     centres: NDArray[np.float32]
 
     @property
@@ -56,10 +56,6 @@ class Episode:
     def frame(self, step: int, time: int) -> NDArray[np.uint8]:
         """Frame ``time`` of the clip of ``step``: (H, W, 3) uint8."""
         return decode_picture(self.frames[step * CLIP_FRAMES + time])
-
-    def ways(self, step: int) -> NDArray[np.uint8]:
-        """Regions of motion of the ways to do ``step``: (K, H, W) uint8, 0 or 1."""
-        return np.unpackbits(self.packed_ways[step], axis=-1)
 
 
 def read_episodes(folder: str | Path, *, limit: int | None = None) -> list[Episode]:
@@ -89,8 +85,8 @@ def _read(path: Path) -> Episode:
             camera = Camera(archive["camera"][:3, :3], archive["camera"][3:])
             places = camera.project(archive["poses"][..., :3])
             centres = np.where(places[..., 2:] > 0, places[..., :2] / meta["size"][::-1], np.nan)
-            none = np.zeros((len(meta["descriptions"]), 0, 0, 0), np.uint8)
-            packed_ways = archive["ways"] if "ways" in archive.files else none
+            none = np.zeros((len(meta["descriptions"]), 0, CLIP_FRAMES, *keypoints.shape[2:]), np.float32)
+            ways = archive["ways"] if "ways" in archive.files else none
     except Exception as exc:
         raise DatasetError(f"{path} is not a readable episode ({exc}); delete it and generate it anew") from exc
     return Episode(
@@ -101,6 +97,6 @@ def _read(path: Path) -> Episode:
         images=tuple(split_blobs(images, images_at)),
         frames=tuple(split_blobs(clips, clips_at)),
         keypoints=keypoints,
-        packed_ways=packed_ways,
+        ways=ways,
         centres=centres.astype(np.float32),
     )
