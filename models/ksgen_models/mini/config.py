@@ -78,13 +78,28 @@ class ProgressConfig:
 
 
 @dataclass(frozen=True)
+class TrackConfig:
+    """Attributes: see `ksgen_models.mini.track_model.TrackModel`.
+
+    Attributes:
+        width: channels of every token.
+        layers: transformer layers.
+        heads: attention heads.
+    """
+
+    width: int = 72
+    layers: int = 4
+    heads: int = 4
+
+
+@dataclass(frozen=True)
 class MiniConfig:
     """Everything about the mini models' shapes.
 
     Attributes:
         image_size: side of the square picture that the models see and draw, a multiple of 64.
         frames: frames of a clip.
-        autoencoder, clip, key_step, skill, progress: the networks.
+        autoencoder, clip, key_step, skill, progress, track: the networks.
         reader_width: of the scene reader's cells, see `ksgen_models.mini.cells.Cells`.
     """
 
@@ -96,6 +111,7 @@ class MiniConfig:
     skill: SkillTransformerConfig = field(default_factory=SkillTransformerConfig)
     reader_width: int = 32
     progress: ProgressConfig = field(default_factory=ProgressConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
 
 
 FULL = MiniConfig()
@@ -108,5 +124,6 @@ TINY = MiniConfig(
     skill=SkillTransformerConfig(layers=1, heads=2, queries=2),
     reader_width=8,
     progress=ProgressConfig(width=8, channels=16, layers=1, heads=2, queries=2),
+    track=TrackConfig(width=16, layers=1, heads=2),
 )
 """As small as the code path allows: for tests and dry runs of training."""

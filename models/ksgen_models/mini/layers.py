@@ -157,6 +157,15 @@ class TextProjection(nn.Module):
         return x, mask
 
 
+def waves(height: int, width: int, device: torch.device | None = None, octaves: int = 4) -> Tensor:
+    """(height * width, 4 * octaves) sines and cosines of each cell's place, row by row."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).reshape(-1, 2, 1)
+    angles = grid * torch.pi * 2.0 ** torch.arange(octaves, device=device)  # (h*w, 2, octaves)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
 def picture_tensor(picture: Tensor) -> Tensor:
     """uint8 (..., H, W, 3) → float32 (..., 3, H, W) in [-1, 1]."""
     return picture.movedim(-1, -3).float() / 127.5 - 1.0

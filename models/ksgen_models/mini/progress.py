@@ -18,10 +18,9 @@ from torch.nn import functional as F
 
 from ksgen_models.mini.cells import Cells
 from ksgen_models.mini.config import ProgressConfig
-from ksgen_models.mini.layers import Attention, FeedForward
+from ksgen_models.mini.layers import Attention, FeedForward, waves
 
 ANSWERS = ("done", "seen", "smaller")
-_WAVES = 4
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class ProgressNetwork(nn.Module):
         self.queries_per_sentence = config.queries
         self.cells = Cells(config.width)
         self.pixels = nn.Linear(self.cells.channels, channels)
-        self.place = nn.Linear(4 * _WAVES, channels)
+        self.place = nn.Linear(waves(1, 1).shape[1], channels)
         self.pixel_norm = nn.LayerNorm(channels)
         self.text = nn.Linear(text_channels, channels)
         self.queries = nn.Parameter(0.2 * torch.randn(config.queries, channels))
@@ -93,7 +92,7 @@ class ProgressNetwork(nn.Module):
         x = self.cells(picture)
         height, width = x.shape[-2:]
         pixels = self.pixels(F.silu(x).flatten(2).transpose(1, 2))
-        return self.pixel_norm(pixels + self.place(_waves(height, width, x.device).to(pixels.dtype))), height
+        return self.pixel_norm(pixels + self.place(waves(height, width, x.device).to(pixels.dtype))), height
 
 
 class _Layer(nn.Module):
@@ -115,12 +114,3 @@ class _Layer(nn.Module):
         shape = queries.shape
         queries = self.read(queries.flatten(0, 1), text, words).reshape(shape[0], -1, shape[-1])  # (B, S*Q, C)
         return self.think(self.look(queries, torch.cat([queries, pixels], dim=1), sight)).reshape(shape)
-
-
-def _waves(height: int, width: int, device: torch.device) -> Tensor:
-    """(h*w, 16) sines and cosines of each cell's place."""
-    y = (torch.arange(height, device=device) + 0.5) / height
-    x = (torch.arange(width, device=device) + 0.5) / width
-    grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).reshape(-1, 2, 1)
-    angles = grid * torch.pi * 2.0 ** torch.arange(_WAVES, device=device)  # (h*w, 2, 4)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)

@@ -24,6 +24,7 @@ from ksgen_models.mini.config import FULL, TINY, MiniConfig
 from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
+from ksgen_models.mini.track_model import TrackModel
 from ksgen_models.mini.weights import MiniMeta, load_network, save_meta, save_network
 from ksgen_models.processes import core_count
 from ksgen_models.training.cache import Cache, cached, open_cache, raw_latents
@@ -36,6 +37,7 @@ from ksgen_models.training.train_clip import BETA, ClipBatches, clip_losses
 from ksgen_models.training.train_key_step import KeyStepBatches, key_step_losses, pointing_losses
 from ksgen_models.training.train_progress import ProgressBatches, progress_losses
 from ksgen_models.training.train_reader import ReaderBatches, train_reader
+from ksgen_models.training.train_track import track_batches, track_losses
 from ksgen_models.training.tune_clip import ALPHA, tune_clip
 
 
@@ -45,7 +47,7 @@ class Recipe:
 
     Attributes:
         model: sizes.
-        autoencoder, reader, progress, pointing, key_step, clip, clip_hands: the training runs; ``pointing`` is
+        autoencoder, reader, progress, track, pointing, key_step, clip, clip_hands: the training runs; ``pointing`` is
             that of the KIG's Skill Transformer alone, before image generator and Skill Transformer are trained
             together, and ``clip_hands`` that of the clip model with the hand structure loss, after the one without.
         alpha: weight of the hand structure loss (IVG Eq. 6); 0 leaves decoder and landmark network out.
@@ -63,6 +65,9 @@ class Recipe:
     )
     progress: FitConfig = field(
         default_factory=lambda: FitConfig(steps=3000, batch=24, learning_rate=1.5e-3, warmup=100, averaging=0.998)
+    )
+    track: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=8000, batch=48, learning_rate=1e-3, averaging=0.998)
     )
     pointing: FitConfig = field(
         default_factory=lambda: FitConfig(steps=2000, batch=16, learning_rate=1e-3, averaging=0.995)
@@ -88,6 +93,7 @@ SMALL = Recipe(
     autoencoder=FitConfig(steps=12, batch=4, warmup=2),
     reader=FitConfig(steps=6, batch=8, warmup=2),
     progress=FitConfig(steps=6, batch=2, warmup=2),
+    track=FitConfig(steps=6, batch=2, warmup=2),
     pointing=FitConfig(steps=6, batch=2, warmup=2),
     key_step=FitConfig(steps=6, batch=2, warmup=2),
     clip=FitConfig(steps=6, batch=2, warmup=2),
@@ -179,7 +185,7 @@ def _train_generator(name: str, run: _Run, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     # What learns from the pictures alone needs no cache.
-    network = _train_progress(run) if name == "progress" else _ON_CACHE[name](run, open_cache(run.out / "cache"))
+    network = _ON_PICTURES[name](run) if name in _ON_PICTURES else _ON_CACHE[name](run, open_cache(run.out / "cache"))
     save_network(name, network, run.out / "weights")
 
 
@@ -231,8 +237,16 @@ def _train_progress(run: _Run) -> nn.Module:
     return fit("progress", network, batches, progress_losses, recipe.progress, run.out, resume=run.resume)
 
 
+def _train_track(run: _Run) -> nn.Module:
+    recipe = run.recipe
+    batches = track_batches(read_episodes(run.data, limit=recipe.episodes))
+    network = TrackModel(recipe.model.track, recipe.model.frames)
+    return fit("track", network, batches, track_losses, recipe.track, run.out, resume=run.resume)
+
+
+_ON_PICTURES = {"progress": _train_progress, "track": _train_track}
 _ON_CACHE = {"clip": _train_clip, "reader": _train_reader, "key_step": _train_key_step}
-_GENERATORS = ("clip", "reader", "key_step", "progress")
+_GENERATORS = ("clip", "reader", "key_step", "progress", "track")
 """What is trained when the autoencoder is there, the longest first."""
 
 

@@ -1,4 +1,4 @@
-"""Train the KIG, the progress network or the reader on from given weights.
+"""Train the KIG, the progress network, the reader or the track model on from given weights.
 
 ::
 
@@ -24,6 +24,7 @@ from ksgen_models.mini.config import MiniConfig
 from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
+from ksgen_models.mini.track_model import TrackModel
 from ksgen_models.mini.weights import load_meta, load_network, save_network, weights_folder
 from ksgen_models.training.cache import cached
 from ksgen_models.training.episodes import read_episodes
@@ -39,6 +40,7 @@ from ksgen_models.training.train_key_step import (
 )
 from ksgen_models.training.train_progress import ProgressBatches, progress_losses
 from ksgen_models.training.train_reader import ReaderBatches, train_reader
+from ksgen_models.training.train_track import track_batches, track_losses
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -85,7 +87,13 @@ def _progress(config: MiniConfig, source: Path, given: argparse.Namespace, sched
     return fit("progress", network, batches, progress_losses, schedule, given.out, resume=True)
 
 
-_NETWORKS = {"key_step": _key_step, "progress": _progress, "reader": _reader}
+def _track(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
+    network = _begin("track", TrackModel(config.track, config.frames), source, given)
+    episodes = [episode for folder in given.data for episode in read_episodes(folder)]
+    return fit("track", network, track_batches(episodes), track_losses, schedule, given.out, resume=True)
+
+
+_NETWORKS = {"key_step": _key_step, "progress": _progress, "reader": _reader, "track": _track}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
