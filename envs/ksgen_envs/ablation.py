@@ -7,14 +7,14 @@ as every other, and so is the floor: the same person doing the same step again w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_models.errors import DatasetError
+from ksgen_models.errors import DatasetError, InvalidInput
 from ksgen_models.interfaces import RegionPrediction, StepRequest
 from ksgen_models.metrics import aligned_keypoint_error, detection_rate, outside_psnr
 from ksgen_models.mini.generate import MiniRegionModel, MiniVideoGenerator, SamplerSettings
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ksgen_models.interfaces import Tracker
     from ksgen_models.mini.networks import Networks
 
-WHITE, TRUE, PRIOR, STAGE_1 = "white", "true", "prior", "stage 1"
+WHITE, TRUE, PRIOR, STAGE_1, UNTRACKED = "white", "true", "prior", "stage 1", "stage 1 untracked"
+MASKS = (WHITE, TRUE, PRIOR, STAGE_1, UNTRACKED)
 ANOTHER_WAY = "another way"
 """The row of the floor."""
 _OTHER_MOTION = 7919  # motion seed of the floor, beside the scene's own
@@ -38,7 +39,8 @@ class AblationRow:
 
     Attributes:
         name: in the table.
-        mask: what stage 2 is told of where things move: `WHITE` (everywhere), `TRUE`, `PRIOR` (of the task), `STAGE_1`.
+        mask: what stage 2 is told of where things move: `WHITE` (everywhere), `TRUE` (with the true hand track),
+            `PRIOR` (of the task), `STAGE_1`, `UNTRACKED` (`STAGE_1`, with no hand track told to either stage).
         networks: the weights.
         settings: solver steps.
     """
@@ -87,7 +89,7 @@ def evaluate_ablation(
     tracker: Tracker,
     env_id: str,
     seed: int,
-    prior: Prior,
+    prior: Prior | None = None,
     *,
     see: SeeClip | None = None,
 ) -> Iterator[StepFigures]:
@@ -97,11 +99,14 @@ def evaluate_ablation(
         rows: ways to draw.
         tracker: finds hands.
         env_id, seed: the scene.
-        prior: the task's, from `prior_regions`.
+        prior: the task's, from `prior_regions`; needed where a row is drawn along it.
         see: shown every clip.
 
     Yields:
         The figures of each step, first those of the floor.
+
+    Raises:
+        InvalidInput: a row is to be drawn along the prior mask, and none is given.
     """
     from ksgen_envs.demonstrator import demonstrate
 
@@ -183,14 +188,17 @@ def _request(shown: Demonstration, index: int, seed: int) -> StepRequest:
     return StepRequest(index, shown.steps[index].description, images[index], images[index + 1], seed)
 
 
-def _region(row: AblationRow, request: StepRequest, true: DemonstrationStep, prior: Prior) -> RegionPrediction:
+def _region(row: AblationRow, request: StepRequest, true: DemonstrationStep, prior: Prior | None) -> RegionPrediction:
     height, width = request.image.shape[:2]
     if row.mask == WHITE:
         return RegionPrediction(np.ones((height, width), np.float32), np.ones((height, width), np.float32))
     if row.mask == PRIOR:
+        if prior is None:
+            raise InvalidInput("the prior mask is a mean over demonstrations; give their folder (--data)")
         return RegionPrediction(*prior)
-    if row.mask == STAGE_1:
-        return MiniRegionModel(row.networks, row.settings).predict(request)
+    if row.mask in (STAGE_1, UNTRACKED):
+        settings = replace(row.settings, tracked=row.mask == STAGE_1)
+        return MiniRegionModel(row.networks, settings).predict(request)
     return _true_region(true, row.networks)
 
 
@@ -206,7 +214,10 @@ def _true_region(true: DemonstrationStep, networks: Networks) -> RegionPredictio
     ]
     frames = np.stack(masks).astype(np.float32) / np.float32(255)
     return RegionPrediction(
-        true.region_of_motion.astype(np.float32), true.region_of_change.astype(np.float32), frames=frames
+        true.region_of_motion.astype(np.float32),
+        true.region_of_change.astype(np.float32),
+        frames=frames,
+        track=true.keypoints[..., :2],
     )
 
 

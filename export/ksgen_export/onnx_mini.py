@@ -1,4 +1,4 @@
-"""The embedded models as ONNX: reader, progress network, KIG, clip model and decoder, in float32.
+"""The embedded models as ONNX: reader, progress network, KIG, track model, clip model and decoder, in float32.
 
 Each generator is two models: what it is told is worked out once a plan or clip (``…_condition``), the velocity of the
 flow at every solver step (``…_velocity``). The solver itself, a dozen lines of arithmetic, stays with the caller; see
@@ -13,8 +13,11 @@ weights that ship; a name of `MINI_MODELS` is the file's name without ``.onnx``.
 ``key_step_condition``       frame (1, 3, 8h, 8w), tokens (1, S, L, D), mask (1, S, L) → spatial, text, text_mask;
                              change and motion (S, 2h, 2w) logits, what the Skill Transformer points at
 ``key_step_velocity``        x (1, S, C, h, w), noise (1,), spatial, text, text_mask → velocity
-``clip_condition``           image, goal (B, 3, 8h, 8w), regions (B, T, 2, 4h, 4w), tokens (B, L, D), mask (B, L),
-                             look (B, 6), has_goal, has_regions, has_look (B,) bool → spatial, text, text_mask, vector
+``track``                    image, goal (B, 3, 8h, 8w), tokens (B, L, D), mask (B, L) → places (B, 2, T, 21, 2),
+                             there (B, 2, T) and side (B, 2) logits
+``clip_condition``           image, goal (B, 3, 8h, 8w), regions (B, T, 2, 4h, 4w), track (B, T, 4, 4h, 4w),
+                             tokens (B, L, D), mask (B, L), look (B, 6), has_goal, has_regions, has_track,
+                             has_look (B,) bool → spatial, text, text_mask, vector
 ``clip_velocity``            x (B, T, C, h, w), noise (B,), spatial, text, text_mask, vector → velocity
 ``masks_velocity``           the same for the masks of stage 1, x (B, T, 32, h, w)
 ``decoder``                  latent (N, C, h, w) as the generators draw it, context (1, 3, 16h, 16w) → colour, opacity
@@ -37,9 +40,11 @@ from ksgen_export.onnx_writing import Export, write_export
 from ksgen_models.errors import InvalidInput
 from ksgen_models.mini.autoencoder import FACTOR, Autoencoder
 from ksgen_models.mini.clip_model import CLIP, LOOK, MASK_PATCH, MASKS, ClipModel
+from ksgen_models.mini.hand_pictures import HAND_CHANNELS
 from ksgen_models.mini.key_step_model import IMAGE, KeyStepModel
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
+from ksgen_models.mini.track_model import TrackModel
 from ksgen_models.mini.unet import Condition
 from ksgen_models.text import TOKENS
 
@@ -101,6 +106,19 @@ class KeyStepVelocity(nn.Module):
         return self.unet(x, noise, Condition(spatial, text, text_mask), IMAGE)
 
 
+class Track(nn.Module):
+    """What is expected of the hands."""
+
+    def __init__(self, network: TrackModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, goal: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """See `ksgen_models.mini.track_model.TrackModel.forward`."""
+        said = self.network(image, goal, tokens, mask)
+        return said.places, said.there, said.side
+
+
 class ClipCondition(nn.Module):
     """What the clip model is told."""
 
@@ -109,13 +127,14 @@ class ClipCondition(nn.Module):
         self.model = model
 
     def forward(
-        self, image: Tensor, goal: Tensor, regions: Tensor, tokens: Tensor, mask: Tensor, look: Tensor,
-        has_goal: Tensor, has_regions: Tensor, has_look: Tensor,
+        self, image: Tensor, goal: Tensor, regions: Tensor, track: Tensor, tokens: Tensor, mask: Tensor, look: Tensor,
+        has_goal: Tensor, has_regions: Tensor, has_track: Tensor, has_look: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """See `ksgen_models.mini.clip_model.ClipModel.condition`."""
         told = self.model.condition(
-            image, goal, regions, tokens, mask, look, has_goal=has_goal, has_regions=has_regions, has_look=has_look
-        )
+            image, goal, regions, track, tokens, mask, look,
+            has_goal=has_goal, has_regions=has_regions, has_track=has_track, has_look=has_look,
+        )  # fmt: skip
         assert told.vector is not None
         return told.spatial, told.tokens, told.mask, told.vector
 
@@ -152,6 +171,7 @@ MINI_MODELS = (
     "progress",
     "key_step_condition",
     "key_step_velocity",
+    "track",
     "clip_condition",
     "clip_velocity",
     "masks_velocity",
@@ -175,6 +195,7 @@ def mini_export(name: str, networks: Networks, *, steps: int = 3, batch: int = 2
         "progress": lambda: _progress(networks, steps, batch),
         "key_step_condition": lambda: _key_step_condition(networks, steps),
         "key_step_velocity": lambda: _key_step_velocity(networks, steps),
+        "track": lambda: _track(networks, batch),
         "clip_condition": lambda: _clip_condition(networks, batch),
         "clip_velocity": lambda: _clip_velocity(networks, batch, CLIP),
         "masks_velocity": lambda: _clip_velocity(networks, batch, MASKS),
@@ -182,7 +203,14 @@ def mini_export(name: str, networks: Networks, *, steps: int = 3, batch: int = 2
     }
     if name not in makers:
         raise InvalidInput(f'there is no model "{name}"; choose among {", ".join(MINI_MODELS)}')
-    for network in (networks.reader, networks.progress, networks.key_step, networks.clip, networks.autoencoder):
+    for network in (
+        networks.reader,
+        networks.progress,
+        networks.key_step,
+        networks.track,
+        networks.clip,
+        networks.autoencoder,
+    ):
         network.float().eval()
     return makers[name]()
 
@@ -239,6 +267,16 @@ def _key_step_velocity(networks: Networks, steps: int) -> Export:
     return Export(KeyStepVelocity(networks.key_step), example, ("velocity",), free)
 
 
+def _track(networks: Networks, batch: int) -> Export:
+    example = {
+        "image": _picture(networks, batch),
+        "goal": _picture(networks, batch),
+        "tokens": torch.randn(batch, TOKENS, STATES),
+        "mask": _mask(batch),
+    }
+    return Export(Track(networks.track), example, ("places", "there", "side"), dict.fromkeys(example, (0,)))
+
+
 def _clip_condition(networks: Networks, batch: int) -> Export:
     config = networks.meta.config
     region_size = tuple(MASK_PATCH * side for side in _latent_size(networks))
@@ -246,10 +284,11 @@ def _clip_condition(networks: Networks, batch: int) -> Export:
         "image": _picture(networks, batch),
         "goal": _picture(networks, batch),
         "regions": torch.rand(batch, config.frames, 2, *region_size) * 2 - 1,
+        "track": torch.rand(batch, config.frames, HAND_CHANNELS, *region_size),
         "tokens": torch.randn(batch, TOKENS, STATES),
         "mask": _mask(batch),
         "look": torch.rand(batch, LOOK),
-        **{name: torch.arange(batch) % 2 == 0 for name in ("has_goal", "has_regions", "has_look")},
+        **{name: torch.arange(batch) % 2 == 0 for name in ("has_goal", "has_regions", "has_track", "has_look")},
     }
     outputs = ("spatial", "text", "text_mask", "vector")
     return Export(ClipCondition(networks.clip), example, outputs, dict.fromkeys(example, (0,)))

@@ -61,11 +61,14 @@ class RegionPrediction:
         change: (H, W) float32 in [0, 1], the predicted region of change: hands, forearms, moved objects, shadows.
         frames: (T, 2, h, w) float32 in [0, 1], motion and change frame by frame, in the model's own square picture, for
             a video generator of the same preset; None where only the union over time is known.
+        track: (T, 2, 21, 2) float32, the hand track to be expected, normalised to that picture, NaN where a hand is
+            absent; None where nothing is expected.
     """
 
     motion: NDArray[np.float32]
     change: NDArray[np.float32]
     frames: NDArray[np.float32] | None = None
+    track: NDArray[np.float32] | None = None
 
 
 class Planner(Protocol):

@@ -21,6 +21,7 @@ from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.networks import Networks, load_networks
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
+from ksgen_models.mini.track_model import TrackModel
 from ksgen_models.mini.weights import MiniMeta
 
 pytest.importorskip("onnxruntime")
@@ -44,6 +45,7 @@ def networks() -> Networks:
         "progress": ProgressNetwork(TINY.progress),
         "key_step": KeyStepModel(TINY),
         "clip": ClipModel(TINY),
+        "track": TrackModel(TINY.track, TINY.frames),
     }
     for network in made.values():
         for weight in network.parameters():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ksgen_envs.ablation import MASKS
 from ksgen_envs.datasets import generate_demonstrations
 from ksgen_launch.app import app
 from ksgen_launch.commands.ablation import as_lines
@@ -40,10 +41,13 @@ def test_one_scene_is_drawn_along_every_mask_and_a_stopped_run_goes_on(tmp_path:
     result = run(*words)
     assert result.exit_code == 0, result.output
     table = json.loads((out / "table.json").read_text())
-    assert list(table) == ["another way", *(f"{mask} mask, shipped" for mask in ("white", "true", "prior", "stage 1"))]
+    assert list(table) == ["another way", *(f"{mask} mask, shipped" for mask in MASKS)]
     assert table["true mask, shipped"]["RoM mIoU of the mask"] > 0.9
     assert table["another way"]["hands, generated over true"] > 0.8
     assert list((out / "pictures").glob("SwitchOnLamp-1000000-*.png"))
     figures = (out / "figures.jsonl").read_bytes()
     assert run(*words).exit_code == 0
     assert (out / "figures.jsonl").read_bytes() == figures
+    refused = run("--out", tmp_path / "other", *scene, "--qualities", "fast", "--masks", "prior")
+    assert refused.exit_code != 0
+    assert "--data" in refused.output

@@ -14,7 +14,6 @@ from ksgen_models.demonstration import save_demonstration
 from ksgen_models.errors import DatasetError
 from ksgen_models.interfaces import StepRequest
 from ksgen_models.mini.autoencoder import Autoencoder
-from ksgen_models.mini.clip_model import CLIP, MASKS
 from ksgen_models.mini.generate import MiniKIG, MiniRegionModel, MiniVideoGenerator, SamplerSettings
 from ksgen_models.mini.networks import load_networks
 from ksgen_models.mini.scene_reader import MiniSceneReader
@@ -26,7 +25,6 @@ from ksgen_models.training.curves import read_curves, running_mean
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import SMALL, sentence_states, train_mini
-from ksgen_models.training.train_clip import ClipBatches, clip_losses, predicted_regions
 from ksgen_models.training.train_key_step import KeyStepBatches
 from ksgen_models.training.tune import main as tune_command
 from ksgen_models.training.tune_clip import PARTS
@@ -83,10 +81,9 @@ def test_steps_that_are_drawn_in_one_call_are_those_that_each_is_alone(trained):
         assert (clip == alone).mean() >= 1 - off
 
 
-@pytest.mark.parametrize(("alpha", "predicted"), [("0", "0"), ("2", "1")])
-def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_path, alpha, predicted):
+@pytest.mark.parametrize("alpha", ["0", "2"])
+def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_path, alpha):
     run = ("--data", trained.parent.parent / "data", "--weights", trained, "--out", tmp_path, "--alpha", alpha)
-    run = (*run, "--predicted", predicted)
     tune_clip_command([str(word) for word in (*run, "--steps", "2", "--batch", "2", "--learning-rate", "0.1")])
     before, after = (load_file(folder / "clip.safetensors") for folder in (trained, tmp_path / "weights"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -95,27 +92,7 @@ def test_tuning_changes_the_last_blocks_of_the_clip_model_alone(trained, tmp_pat
     assert load_networks(tmp_path / "weights").hashes["key_step.safetensors"]
 
 
-def test_stage_2_is_told_what_stage_1_makes_of_the_true_masks(trained):
-    cache = open_cache(trained.parent / "cache")
-    batches = ClipBatches(cache, *sentence_states(cache.texts), stage_1=0.5, predicted=1.0)
-    drawn = [batches(np.random.default_rng(seed), 2) for seed in range(12)]
-    assert {batch.head for batch in drawn} == {CLIP, MASKS}
-    assert all(batch.predicted == (batch.head == CLIP) for batch in drawn)
-    batch = next(batch for batch in drawn if batch.predicted)
-    model = load_networks(trained).clip.float()
-    told = [predicted_regions(model, batch, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    assert told[0].shape == batch.regions.shape
-    assert told[0].abs().max() <= 1
-    assert torch.equal(told[0], told[1])
-    assert not torch.equal(told[0], told[2])
-    losses = [
-        clip_losses(model, given, torch.Generator().manual_seed(0))
-        for given in (batch, replace(batch, predicted=False))
-    ]
-    assert losses[0]["loss"] != losses[1]["loss"], "the clip is drawn along them"
-
-
-@pytest.mark.parametrize("network", ["key_step", "progress", "reader"])
+@pytest.mark.parametrize("network", ["key_step", "progress", "reader", "track"])
 def test_tuning_changes_one_network_and_goes_on_where_it_stopped(trained, tmp_path, network):
     data = trained.parent.parent / "data"
     run = (network, "--data", data, "--weights", trained, "--out", tmp_path, "--batch", "2", "--learning-rate", "0.01")
@@ -123,7 +100,7 @@ def test_tuning_changes_one_network_and_goes_on_where_it_stopped(trained, tmp_pa
     tune_command([str(word) for word in (*run, "--steps", "4")])
     steps = [json.loads(line)["step"] for line in (tmp_path / f"{network}.jsonl").read_text().splitlines()]
     assert steps == [0, 1, 3]
-    for name in ("autoencoder", "reader", "progress", "key_step", "clip"):
+    for name in ("autoencoder", "reader", "progress", "key_step", "clip", "track"):
         before, after = (load_file(folder / f"{name}.safetensors") for folder in (trained, tmp_path / "weights"))
         assert all(torch.equal(before[key], after[key]) for key in before) == (name != network)
 
@@ -138,7 +115,7 @@ def test_the_region_of_change_holds_all_that_the_mask_clip_which_is_kept_changes
     clips[0, :, 0] = expected  # the one to be kept goes where a hand is expected, and changes a corner
     clips[0, 3, 1, :4, :4] = 1.0
     clips[1:, :, 1, -4:, -4:] = 1.0  # the others change another
-    chosen = regions._choose(request, clips)
+    chosen = regions._choose(request, clips, regions._expected_track(request))
     assert np.array_equal(chosen.frames, clips[0].numpy())
     assert chosen.change[:8, :8].min() > 0.9
     assert np.array_equal(chosen.change[-8:, -8:], chosen.motion[-8:, -8:])
@@ -148,7 +125,7 @@ def test_learning_curves_are_drawn_of_every_network(trained, tmp_path, capsys):
     out = tmp_path / "curves.png"
     draw_curves_command([str(trained.parent), "--out", str(out)])
     width, height = Image.open(out).size
-    assert width > 3 * height, "six networks side by side"
+    assert width > 3 * height, "a network beside the other"
     losses = read_curves(trained.parent / "progress.jsonl")
     assert {"loss", "done", "seen"} <= set(losses)
     assert losses["loss"][-1, 0] == SMALL.progress.steps - 1

@@ -19,7 +19,9 @@ _STRIP_FRAMES = (0, 3, 5, 7, 9, 11, 13, 15)
 
 
 def ablation(
-    data: Annotated[Path, typer.Option("--data", help="Training demonstrations, for the prior mask.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Training demonstrations, for the prior mask; no other needs them.")
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option("--weights", help="NAME=DIR, repeatable; every mask is tried with the first. Else the package's."),
@@ -28,7 +30,7 @@ def ablation(
         str, typer.Option("--qualities", help="Settings to draw with, joined by commas; every mask with the first.")
     ] = "balanced",
     masks: Annotated[str, typer.Option("--masks", help="Masks to draw along, joined by commas.")] = (
-        "white,true,prior,stage 1"
+        "white,true,prior,stage 1,stage 1 untracked"
     ),
     tasks: Annotated[str, typer.Option("--tasks", help='"all", or names joined by commas.')] = "all",
     seeds: Annotated[str, typer.Option("--seeds", help="Scenes of each task, A:B.")] = "1000300:1000304",
@@ -57,7 +59,7 @@ def ablation(
     with HandTracker() as tracker:
         for env_id, seed in tqdm(scenes, desc="scenes", unit="scene"):
             strips = _Strips(out / "pictures")
-            prior = prior_regions(data, task_slug(env_id))
+            prior = prior_regions(data, task_slug(env_id)) if data else None
             scene = list(evaluate_ablation(rows, tracker, env_id, seed, prior, see=strips.see))
             strips.save()
             figures += scene
@@ -82,12 +84,12 @@ def as_lines(table: dict[str, dict[str, float]]) -> list[str]:
 def _rows(weights: list[str], qualities: str, masks: str) -> list[AblationRow]:
     """All masks with the first weights and quality; the true and the predicted ones with the other weights, the
     predicted ones with the other qualities."""
-    from ksgen_envs.ablation import PRIOR, STAGE_1, TRUE, WHITE, AblationRow
+    from ksgen_envs.ablation import MASKS, PRIOR, STAGE_1, WHITE, AblationRow
     from ksgen_launch.clip_evaluation import named_folders
     from ksgen_models.mini.generate import QUALITIES
     from ksgen_models.mini.networks import load_networks
 
-    drawn = _chosen(masks, (WHITE, TRUE, PRIOR, STAGE_1), "mask")
+    drawn = _chosen(masks, MASKS, "mask")
     wanted = _chosen(qualities, tuple(QUALITIES), "quality")
     named = {name: load_networks(path) for name, path in named_folders(weights, "--weights").items()}
     named = named or {"": load_networks()}
@@ -96,7 +98,7 @@ def _rows(weights: list[str], qualities: str, masks: str) -> list[AblationRow]:
         AblationRow(f"{mask} mask, {name}" if name else f"{mask} mask", mask, networks, QUALITIES[wanted[0]])
         for name, networks in named.items()
         for mask in drawn
-        if name == first or mask in (TRUE, STAGE_1)
+        if name == first or mask not in (WHITE, PRIOR)
     ]
     return rows + [
         AblationRow(f"{STAGE_1} mask, {quality}", STAGE_1, named[first], QUALITIES[quality]) for quality in wanted[1:]

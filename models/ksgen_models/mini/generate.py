@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ksgen_models.interfaces import CheckCancelled, RegionPrediction, StepRequest, never_cancelled
 from ksgen_models.mini.autoencoder import FACTOR
 from ksgen_models.mini.clip_model import CLIP, MASK_PATCH, MASKS, latent_to_masks, sharpened
+from ksgen_models.mini.hand_pictures import HAND_CHANNELS, hand_pictures
 from ksgen_models.mini.key_step_model import IMAGE
 from ksgen_models.mini.networks import Networks, decode_over, encode_over, half_picture
 from ksgen_models.mini.sampling import SHIFT, Velocity, gaussian, guided, sample
@@ -35,6 +36,7 @@ class SamplerSettings:
         key_step_guidance, clip_guidance: classifier-free guidance; 1 is none and half the work.
         guided_until: noise level in [0, 1] below which there is no guidance.
         region_samples: masks drawn, of which one is chosen.
+        tracked: both stages are told the hand track that is to be expected.
         doubt: of a key step whose clip is trusted less others are drawn, see `ksgen_models.interfaces.Parts`.
     """
 
@@ -45,6 +47,7 @@ class SamplerSettings:
     clip_guidance: float = 1.0
     guided_until: float = 0.3
     region_samples: int = 3
+    tracked: bool = True
     doubt: float = 0.65
 
 
@@ -105,8 +108,8 @@ class MiniKIG:
 class MiniRegionModel:
     """Where hands will be: over all the ways to do a step, and in the one way that its clip will show.
 
-    The first is what the Skill Transformer points at. The second is IVG's stage 1, the masks of the step's clip: of
-    several drawn, the one that agrees best with the first.
+    The first is what the Skill Transformer points at. The second is IVG's stage 1, the masks of the step's clip, told
+    the hand track that is to be expected: of several drawn, the one that agrees best with the first.
 
     Attributes:
         networks: the models.
@@ -129,7 +132,13 @@ class MiniRegionModel:
         samples = self.settings.region_samples
         side = config.image_size // FACTOR
         shape = (samples, config.frames, 2 * MASK_PATCH**2, side, side)
-        told = Condition.join([clip_condition(networks, request, None).repeat(samples) for request in requests])
+        tracks = [self._expected_track(request) if self.settings.tracked else None for request in requests]
+        told = Condition.join(
+            [
+                clip_condition(networks, request, None, track).repeat(samples)
+                for request, track in zip(requests, tracks, strict=True)
+            ]
+        )
         latent = sample(
             lambda x, level: networks.clip(x.to(networks.dtype), level.to(networks.dtype), told, MASKS).float(),
             torch.cat([gaussian(shape, *request.noise_key, _REGION) for request in requests]),
@@ -138,9 +147,9 @@ class MiniRegionModel:
             check_cancelled=check_cancelled,
         )
         masks = sharpened(latent_to_masks(latent)).split(samples)  # (samples, T, 2, 4s, 4s) for each request
-        return [self._choose(request, drawn) for request, drawn in zip(requests, masks, strict=True)]
+        return [self._choose(*one) for one in zip(requests, masks, tracks, strict=True)]
 
-    def _choose(self, request: StepRequest, clips: Tensor) -> RegionPrediction:
+    def _choose(self, request: StepRequest, clips: Tensor, track: NDArray[np.float32] | None) -> RegionPrediction:
         expected = self._expected_motion(request)
         unions = clips.amax(1)  # (samples, 2, 4s, 4s)
         best = int(soft_iou(unions[:, 0], expected).argmax())
@@ -148,7 +157,15 @@ class MiniRegionModel:
         # The region of change is that of the mask clip which is kept: the clip follows it wherever the others went.
         motion, change = (square.from_square(mask.numpy()).clip(0.0, 1.0) for mask in (expected, unions[best, 1]))
         change = np.maximum.reduce([motion, change, _moved(request)])
-        return RegionPrediction(motion=motion, change=change, frames=clips[best].numpy())
+        return RegionPrediction(motion=motion, change=change, frames=clips[best].numpy(), track=track)
+
+    def _expected_track(self, request: StepRequest) -> NDArray[np.float32]:
+        """(T, 2, 21, 2) float32, normalised to the square picture; NaN where a hand is absent."""
+        networks = self.networks
+        square = networks.square(request.image)
+        image, goal = (half_picture(networks, square.to_square(it)).float() for it in (request.image, request.goal))
+        tokens, mask = networks.tokens((request.description,))
+        return networks.track(image, goal, tokens.float(), mask).likeliest()[0].numpy()
 
     def _expected_motion(self, request: StepRequest) -> Tensor:
         """(4s, 4s) float32 in [0, 1]: where a hand will be, as the Skill Transformer sees it."""
@@ -199,7 +216,9 @@ class MiniVideoGenerator:
         model, config = networks.clip, networks.meta.config
 
         def velocity_told(*, guided_away: bool) -> Velocity:
-            told = Condition.join([clip_condition(networks, *step, guided_away=guided_away) for step in steps])
+            told = Condition.join(
+                [clip_condition(networks, *step, step[1].track, guided_away=guided_away) for step in steps]
+            )
             return lambda x, level: model(x.to(networks.dtype), level.to(networks.dtype), told, CLIP).float()
 
         side = config.image_size // FACTOR
@@ -237,7 +256,12 @@ def _first_and_last(networks: Networks, request: StepRequest) -> tuple[Tensor, T
 
 
 def clip_condition(
-    networks: Networks, request: StepRequest, region: RegionPrediction | None, *, guided_away: bool = False
+    networks: Networks,
+    request: StepRequest,
+    region: RegionPrediction | None,
+    track: NDArray[np.float32] | None,
+    *,
+    guided_away: bool = False,
 ) -> Condition:
     """What the clip model is told of a step; ``guided_away`` leaves out text and goal, for guidance."""
     square = networks.square(request.image)
@@ -248,11 +272,13 @@ def clip_condition(
         half_picture(networks, square.to_square(request.image)),
         half_picture(networks, square.to_square(request.goal)),
         _region_tensor(networks, region, side),
+        _track_tensor(networks, track, side),
         tokens,
         torch.zeros_like(mask) if guided_away else mask,
         _look(networks, request.seed),
         has_goal=no if guided_away else yes,
         has_regions=no if region is None else yes,
+        has_track=no if track is None else yes,
         has_look=yes,
     )
 
@@ -265,6 +291,13 @@ def _region_tensor(networks: Networks, region: RegionPrediction | None, side: in
     if region.frames is not None and region.frames.shape == (frames, 2, side, side):
         return (torch.from_numpy(region.frames) * 2 - 1)[None].to(networks.dtype)
     return _union_tensor(networks, region, side).expand(1, frames, -1, -1, -1)
+
+
+def _track_tensor(networks: Networks, track: NDArray[np.float32] | None, side: int) -> Tensor:
+    """(1, T, `HAND_CHANNELS`, side, side) in [0, 1]."""
+    if track is None:
+        return torch.zeros(1, networks.meta.config.frames, HAND_CHANNELS, side, side, dtype=networks.dtype)
+    return (torch.from_numpy(hand_pictures(track, side)).float() / 255)[None].to(networks.dtype)
 
 
 def _union_tensor(networks: Networks, region: RegionPrediction, side: int) -> Tensor:

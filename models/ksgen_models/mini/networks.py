@@ -1,4 +1,4 @@
-"""The five mini networks, loaded and ready for the CPU, with the text encoder they share."""
+"""The six mini networks, loaded and ready for the CPU, with the text encoder they share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ksgen_models.mini.key_step_model import KeyStepModel
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.progress import ProgressNetwork
 from ksgen_models.mini.reader import ReaderNetwork
+from ksgen_models.mini.track_model import TrackModel
 from ksgen_models.mini.weights import MiniMeta, hashes, load_meta, load_network, weights_folder
 from ksgen_models.precision import cpu_dtype
 from ksgen_models.text import MiniLM
@@ -30,7 +31,7 @@ class Networks:
     Attributes:
         meta: what the files do not say themselves.
         autoencoder, key_step, clip: the generators, in ``dtype``.
-        reader, progress: in float32.
+        reader, progress, track: in float32.
         text: the sentence encoder.
         hashes: SHA-256 of the networks' files.
         dtype: what the generators compute in.
@@ -42,6 +43,7 @@ class Networks:
     progress: ProgressNetwork
     key_step: KeyStepModel
     clip: ClipModel
+    track: TrackModel
     text: MiniLM
     hashes: dict[str, str]
     dtype: torch.dtype = torch.float32
@@ -71,6 +73,7 @@ def load_networks(folder: str | Path | None = None) -> Networks:
     progress = load_network("progress", ProgressNetwork(config.progress), path)
     key_step = load_network("key_step", KeyStepModel(config), path)
     clip = load_network("clip", ClipModel(config), path)
+    track = load_network("track", TrackModel(config.track, config.frames), path)
     for network in (autoencoder, key_step, clip):
         network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Networks(
@@ -80,6 +83,7 @@ def load_networks(folder: str | Path | None = None) -> Networks:
         progress=cast(ProgressNetwork, progress),
         key_step=cast(KeyStepModel, key_step),
         clip=cast(ClipModel, clip),
+        track=cast(TrackModel, track),
         text=MiniLM(),
         hashes=hashes(path),
         dtype=dtype,

@@ -17,9 +17,16 @@ import torch
 from torch import nn
 
 from ksgen_models.errors import AssetError, WeightsMissing
-from ksgen_models.mini.config import AutoencoderConfig, MiniConfig, ProgressConfig, SkillTransformerConfig, UNetConfig
+from ksgen_models.mini.config import (
+    AutoencoderConfig,
+    MiniConfig,
+    ProgressConfig,
+    SkillTransformerConfig,
+    TrackConfig,
+    UNetConfig,
+)
 
-NETWORKS = ("autoencoder", "reader", "progress", "key_step", "clip")
+NETWORKS = ("autoencoder", "reader", "progress", "key_step", "clip", "track")
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ def load_meta(folder: Path) -> MiniMeta:
             skill=SkillTransformerConfig(**sizes["skill"]),
             reader_width=sizes["reader_width"],
             progress=ProgressConfig(**sizes["progress"]),
+            track=TrackConfig(**sizes["track"]),
         )
         looks = tuple(tuple(look) for look in data["looks"])
         return MiniMeta(config, tuple(data["scenes"]), tuple(data["objects"]), looks, data["fps"])

@@ -30,6 +30,7 @@ class Cache:
 
     Attributes:
         latents: (N, 16, C, s, s) float16, normalised.
+        tracks: (N, 16, 2, 21, 2) float32, the hands' keypoints, NaN where a hand is absent.
         masks: (N, 16, 2, 4s, 4s) uint8, region of motion and of change of each frame, 255 where all of the pixel is in.
         pictures: (P, 8s, 8s, 3) uint8, all key-step and goal images at half the model's size.
         ways: (M, 2s, 2s) uint8, region of motion of single ways to do a step, 255 where all of the pixel is in: those
@@ -50,6 +51,7 @@ class Cache:
     """
 
     latents: NDArray[np.float16]
+    tracks: NDArray[np.float32]
     masks: NDArray[np.uint8]
     pictures: NDArray[np.uint8]
     ways: NDArray[np.uint8]
@@ -76,15 +78,23 @@ def frame_masks(
     """Regions of motion and change of one frame: (H, W, 3) twice and (2, 21, 3) → (2, size, size) uint8."""
     import cv2
 
-    height, width = frame.shape[:2]
+    hulls = _hulls(keypoints, frame.shape[:2])
+    change = (np.abs(frame.astype(np.int16) - image).max(-1) > CHANGE_THRESHOLD).astype(np.uint8) * 255
+    change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return np.stack([_shrunk(mask, size) for mask in (hulls, np.asarray(change, np.uint8))])
+
+
+def _hulls(keypoints: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Where the hands (2, 21, 3) of one frame are, 0 or 255, (H, W) of that size: a hull for each."""
+    import cv2
+
+    height, width = size
     hulls = np.zeros((height, width), np.uint8)
     for hand in keypoints[..., :2]:
         inside = hand[((hand >= 0) & (hand < 1)).all(-1)]  # NaN, an absent hand, is not inside
         if len(inside) >= 3:
             cv2.fillConvexPoly(hulls, cv2.convexHull((inside * [width, height]).astype(np.int32)), 255)
-    change = (np.abs(frame.astype(np.int16) - image).max(-1) > CHANGE_THRESHOLD).astype(np.uint8) * 255
-    change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return np.stack([_shrunk(mask, size) for mask in (hulls, np.asarray(change, np.uint8))])
+    return hulls
 
 
 def _shrunk(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -96,7 +106,7 @@ def _shrunk(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def _ways(episode: Episode) -> int:
     """How many regions of motion of single ways an episode gives."""
-    return episode.packed_ways.shape[0] * episode.packed_ways.shape[1] + (episode.steps if episode.has_clips else 0)
+    return episode.ways.shape[0] * episode.ways.shape[1] + (episode.steps if episode.has_clips else 0)
 
 
 @torch.no_grad()
@@ -120,6 +130,7 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
         return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
 
     latents = array("latents", (clips, CLIP_FRAMES, channels, side, side), np.float16)
+    tracks = array("tracks", (clips, *episodes[0].ways.shape[2:-1], 2), np.float32)
     masks = array("masks", (clips, CLIP_FRAMES, 2, 4 * side, 4 * side), np.uint8)
     small = array("pictures", (pictures, 8 * side, 8 * side, 3), np.uint8)
     key_latents = array("key_latents", (seen, channels, side, side), np.float16)
@@ -138,13 +149,15 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
             latent += len(from_here)
         step_text.extend(texts.setdefault(description, len(texts)) for description in episode.descriptions)
         for step, description in enumerate(episode.descriptions):
-            for way in episode.ways(step):
-                ways[len(way_picture)] = _shrunk(way * np.uint8(255), 2 * side)
+            for way in episode.ways[step]:
+                union = np.maximum.reduce([_hulls(keypoints, (size, size)) for keypoints in way])
+                ways[len(way_picture)] = _shrunk(union, 2 * side)
                 way_picture.append(picture + step)
                 way_text.append(texts[description])
         for step in range(episode.steps if episode.has_clips else 0):
             frames = np.stack([episode.frame(step, time) for time in range(CLIP_FRAMES)])
             latents[clip] = model.normalise(raw_latents(model, frames, images[step])).numpy()
+            tracks[clip] = episode.keypoints[step][..., :2]
             masks[clip] = [
                 frame_masks(frame, images[step], keypoints, 4 * side)
                 for frame, keypoints in zip(frames, episode.keypoints[step], strict=True)
@@ -191,7 +204,7 @@ def open_cache(folder: Path) -> Cache:
     # Not memory-mapped: batches are drawn at random, and where idle pages are dropped training waits for the disk.
     arrays = {
         name: np.load(folder / f"{name}.npy", allow_pickle=False)
-        for name in ("latents", "masks", "ways", "pictures", "key_latents")
+        for name in ("latents", "tracks", "masks", "ways", "pictures", "key_latents")
     }
     return Cache(
         **arrays,

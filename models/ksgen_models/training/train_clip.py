@@ -3,8 +3,7 @@
 Stage 1 (head "masks"): flow-matching loss on the mask clip plus β · mIoU loss on the reconstructed masks (Eq. 3, 4).
 Stage 2 (head "clip"): flow-matching loss on the clip's latents, given the region of motion (Eq. 5). IVG predicts the
 noise; the velocity predicted here is the same quantity in flow matching's parametrisation. The regions given to
-stage 2 are the true ones, roughened, or where asked for what stage 1 makes of the true ones seen through noise: in the
-right place, but without the outline of a hand, which the true ones have and drawn ones have not.
+stage 2 are the true ones, roughened. Both stages are told the true hand track, a little astray.
 
 The hand structure loss (Eq. 2, 6) joins stage 2 in a second, shorter run on the weights of the first: on drawings that
 show no hand yet it has nothing to hold on to.
@@ -16,10 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ksgen_models.mini.clip_model import CLIP, MASKS, ClipModel, latent_to_masks, masks_to_latent, sharpened
+from ksgen_models.mini.clip_model import CLIP, MASKS, ClipModel, latent_to_masks, masks_to_latent
+from ksgen_models.mini.hand_pictures import hand_pictures
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.mini.sampling import SHIFT, noise_levels
 from ksgen_models.mini.unet import Condition
@@ -33,35 +34,33 @@ BETA = 0.1
 """Weight of the mIoU loss (IVG §4.3)."""
 UNION_SHARE = 0.25
 """How often stage 2 is told only the union of the masks over time, as IVG does, and not where the hand is when."""
-PREDICTED_LEVELS = (0.93, 0.98)
-"""Noise levels through which stage 1 sees the true masks that it makes over for stage 2. At 0.94 a sampler of two steps
-has its last look; above 0.98 where the hand is can hardly be made out, and the masks would be those of another way."""
-NO_TEXT, NO_GOAL, NO_REGIONS, NO_LOOK = 0.1, 0.1, 0.1, 0.1
+NO_TEXT, NO_GOAL, NO_REGIONS, NO_TRACK, NO_LOOK = 0.1, 0.1, 0.1, 0.15, 0.1
 """How often each thing is withheld in training, so that it may be withheld when generating (guidance)."""
+ASTRAY = (0.006, 0.003)
+"""How far a hand track that is told is off, in shares of the picture: all of it together, and each joint besides."""
 
 
 @dataclass(frozen=True)
 class ClipBatch:
     """Attributes: as the arguments of `ClipModel.condition`; ``target`` (B, T, C, s, s) in the space of ``head``;
-    ``weight`` (B, T, 1, s, s), how much each latent pixel counts in stage 2; ``masks`` (B, T, 2, 4s, 4s) in [0, 1], the
-    true ones; ``predicted``, whether stage 2 is told the masks that stage 1 makes of them; ``hands``, frames for the
-    hand structure loss of stage 2, or None.
+    ``weight`` (B, T, 1, s, s), how much each latent pixel counts in stage 2; ``hands``, frames for the hand structure
+    loss of stage 2, or None.
     """
 
     head: str
     target: Tensor
     weight: Tensor
-    masks: Tensor
-    predicted: bool
     image: Tensor
     goal: Tensor
     regions: Tensor
+    track: Tensor
     tokens: Tensor
     mask: Tensor
     look: Tensor
     has_text: Tensor
     has_goal: Tensor
     has_regions: Tensor
+    has_track: Tensor
     has_look: Tensor
     hands: HandFrames | None
 
@@ -76,7 +75,6 @@ class ClipBatches:
         footage: the frames of the clips, for the hand structure loss; None goes without. The rest of a batch is the
             same with it and without.
         stage_1: share of the batches that are of stage 1.
-        predicted: share of stage 2's batches that are told stage 1's masks.
     """
 
     cache: Cache
@@ -84,7 +82,6 @@ class ClipBatches:
     mask: Tensor
     footage: Footage | None = None
     stage_1: float = STAGE_1_SHARE
-    predicted: float = 0.0
 
     def __call__(self, random: np.random.Generator, number: int) -> ClipBatch:
         """``number`` clips, all for one stage."""
@@ -107,19 +104,19 @@ class ClipBatches:
             head=head,
             target=target,
             weight=_importance(masks),
-            masks=masks,
             image=picture_tensor(torch.from_numpy(cache.pictures[pictures])),
             goal=picture_tensor(torch.from_numpy(cache.pictures[pictures + 1])),
             regions=roughen(_united(masks, random), random),
+            track=_drawn(cache.tracks[chosen], masks.shape[-1], random),
             tokens=self.tokens[text].float(),
             mask=self.mask[text],
             look=torch.from_numpy(cache.looks[chosen]),
             has_text=torch.from_numpy(~nothing),
             has_goal=keep(NO_GOAL),
             has_regions=torch.from_numpy(random.random(number) >= (1.0 if head == MASKS else NO_REGIONS)),
+            has_track=torch.from_numpy(random.random(number) >= NO_TRACK),
             has_look=torch.from_numpy(random.random(number) >= NO_LOOK),
             hands=self.footage.hand_frames(chosen, random) if self.footage and head == CLIP else None,
-            predicted=head == CLIP and random.random() < self.predicted,
         )
 
 
@@ -138,39 +135,31 @@ def roughen(regions: Tensor, random: np.random.Generator) -> Tensor:
     return ((blurred - random.uniform(0.3, 0.7)) * random.uniform(2, 8)).clamp(-0.5, 0.5) * 2
 
 
+def _drawn(tracks: NDArray[np.float32], side: int, random: np.random.Generator) -> Tensor:
+    """Tracks (B, T, 2, 21, 2) as the model is told them, a little astray: (B, T, `HAND_CHANNELS`, side, side)."""
+    together, apart = ASTRAY
+    astray = random.normal(0, together, (len(tracks), 1, 1, 1, 2)) + random.normal(0, apart, tracks.shape)
+    return torch.from_numpy(np.stack([hand_pictures(track, side) for track in tracks + astray])).float() / 255
+
+
 def _united(masks: Tensor, random: np.random.Generator) -> Tensor:
     """The masks (B, T, 2, h, w), with some clips' frames all replaced by their union over time, as in IVG."""
     only_union = torch.from_numpy(random.random(len(masks)) < UNION_SHARE)
     return torch.where(only_union[:, None, None, None, None], masks.amax(1, keepdim=True), masks)
 
 
-@torch.no_grad()
-def predicted_regions(model: ClipModel, batch: ClipBatch, noise: torch.Generator) -> Tensor:
-    """What stage 1 makes of the true masks of a batch, (B, T, 2, 4s, 4s) in [-1, 1], as stage 2 is told it.
-
-    They are seen through noise at `PREDICTED_LEVELS`, so that the way of the step is the true one; a mask drawn from
-    noise alone would often be of another way, and its clip would have to go there too.
-    """
-    low, high = PREDICTED_LEVELS
-    level = low + (high - low) * torch.rand(len(batch.masks), generator=noise)
-    target = masks_to_latent(batch.masks)
-    at = level[:, None, None, None, None]
-    noisy = (1 - at) * target + at * torch.randn(target.shape, generator=noise)
-    condition = _condition(model, batch, batch.regions, has_regions=torch.zeros_like(batch.has_regions))
-    velocity = model(noisy, level, condition, MASKS).float()
-    return 2 * sharpened(latent_to_masks(noisy - at * velocity)) - 1
-
-
-def _condition(model: ClipModel, batch: ClipBatch, regions: Tensor, *, has_regions: Tensor) -> Condition:
+def _condition(model: ClipModel, batch: ClipBatch) -> Condition:
     return model.condition(
         batch.image,
         batch.goal,
-        regions,
+        batch.regions,
+        batch.track,
         batch.tokens,
         batch.mask & batch.has_text[:, None],
         batch.look,
         has_goal=batch.has_goal,
-        has_regions=has_regions,
+        has_regions=batch.has_regions,
+        has_track=batch.has_track,
         has_look=batch.has_look,
     )
 
@@ -200,8 +189,7 @@ def clip_losses(
     epsilon = torch.randn(batch.target.shape, generator=noise)
     at = level[:, None, None, None, None]
     noisy = (1 - at) * batch.target + at * epsilon
-    regions = predicted_regions(model, batch, noise) if batch.predicted else batch.regions
-    condition = _condition(model, batch, regions, has_regions=batch.has_regions)
+    condition = _condition(model, batch)
     velocity = model(noisy, level, condition, batch.head).float()
     squared = (velocity - (epsilon - batch.target)).square()
     if batch.head == MASKS:

@@ -38,8 +38,6 @@ PARTS = ("unet.grow1", "unet.up1", "unet.grow0", "unet.up0", "unet.out_norm", "u
 they go stays as it is, and a step costs half."""
 STAGE_1 = 0.1
 """Share of the batches that keep stage 1 what it is."""
-PREDICTED = 0.0
-"""Share of stage 2's batches that are told stage 1's masks, as IVG does; clips were no better (docs/mini.md)."""
 
 
 def tune_clip(
@@ -55,7 +53,6 @@ def tune_clip(
     beta: float = BETA,
     parts: Sequence[str] = PARTS,
     stage_1: float = STAGE_1,
-    predicted: float = PREDICTED,
     clip_shift: float = SHIFT,
     resume: bool = True,
 ) -> nn.Module:
@@ -73,7 +70,6 @@ def tune_clip(
         beta: weight of the mIoU loss.
         parts: parameters whose names begin with one of these are trained, the others stay.
         stage_1: share of the batches that are of stage 1.
-        predicted: share of stage 2's batches that are told stage 1's masks.
         clip_shift: where in the noise stage 2 is trained; `ksgen_models.mini.sampling.SHIFT` where all is trained.
         resume: go on from a checkpoint.
 
@@ -83,7 +79,7 @@ def tune_clip(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(tuple(parts)))
     hand = HandTerm(autoencoder, alpha) if alpha else None
-    batches = ClipBatches(cache, *text, footage if alpha else None, stage_1, predicted)
+    batches = ClipBatches(cache, *text, footage if alpha else None, stage_1)
     losses = partial(clip_losses, beta=beta, hand=hand, clip_shift=clip_shift)
     return fit("clip_hands", model, batches, losses, config, out, resume=resume)
 
@@ -102,7 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--beta", type=float, default=recipe.beta, help="weight of the mIoU loss")
     parser.add_argument("--parts", default=",".join(PARTS), help="beginnings of the names of what is trained")
     parser.add_argument("--stage-1", type=float, default=STAGE_1, help="share of the batches that are of stage 1")
-    parser.add_argument("--predicted", type=float, default=PREDICTED, help="share of stage 2 told stage 1's masks")
     parser.add_argument("--clip-shift", type=float, default=SHIFT, help="where in the noise stage 2 is trained")
     parser.add_argument("--steps", type=int, default=recipe.clip_hands.steps)
     parser.add_argument("--batch", type=int, default=recipe.clip_hands.batch)
@@ -130,7 +125,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         beta=given.beta,
         parts=given.parts.split(","),
         stage_1=given.stage_1,
-        predicted=given.predicted,
         clip_shift=given.clip_shift,
     )
     shutil.copytree(source, given.out / "weights", dirs_exist_ok=True)
