@@ -204,11 +204,7 @@ def load_demonstration(path: str | Path) -> Demonstration:
     try:
         with np.load(path, allow_pickle=False) as archive:
             data = {name: archive[name] for name in archive.files}
-        meta = json.loads(data["meta"].tobytes())
-        if meta["format"] != FORMAT_VERSION:
-            raise DatasetError(
-                f"{path}: format {meta['format']}, this version reads {FORMAT_VERSION}; generate it anew"
-            )
+        meta = episode_meta(data["meta"], path)
         images = [decode_picture(blob) for blob in split_blobs(data["images"], data["images_at"])]
         frames = [decode_picture(blob) for blob in split_blobs(data["clips"], data["clips_at"])]
         height, width = meta["size"]
@@ -251,6 +247,19 @@ def load_demonstration(path: str | Path) -> Demonstration:
         raise
     except Exception as exc:
         raise DatasetError(f"{path} is not a readable episode ({exc}); delete it and generate it anew") from exc
+
+
+def episode_meta(packed: NDArray[np.uint8], path: str | Path) -> dict[str, Any]:
+    """The JSON in an episode's ``meta``.
+
+    Raises:
+        DatasetError: it is of another format.
+        ValueError, KeyError: it is no episode's.
+    """
+    meta = json.loads(packed.tobytes())
+    if meta["format"] != FORMAT_VERSION:
+        raise DatasetError(f"{path}: format {meta['format']}, this version reads {FORMAT_VERSION}; generate it anew")
+    return meta
 
 
 def list_episodes(folder: str | Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,14 @@ from hypothesis import strategies as st
 from small_episodes import write_episodes
 
 from ksgen_models.assets import SENTENCE_ENCODER, is_present
+from ksgen_models.demonstration import FORMAT_VERSION
+from ksgen_models.errors import DatasetError
 from ksgen_models.mini.config import TINY
 from ksgen_models.mini.hand_pictures import HAND_CHANNELS, hand_pictures
 from ksgen_models.mini.track_model import ExpectedHands, TrackModel
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
+from ksgen_models.training.progress_data import read_works
 from ksgen_models.training.train_track import in_mirror, track_batches, track_losses
 from ksgen_models.types import LEFT, RIGHT
 
@@ -97,3 +102,14 @@ def test_where_the_hand_goes_is_learnt_from_demonstrations_and_stills(tmp_path):
 def test_a_sentence_in_a_mirror_exchanges_left_and_right():
     assert in_mirror("Put the left upright to the right") == "Put the right upright to the left"
     assert in_mirror("Lay the board across the uprights") == "Lay the board across the uprights"
+
+
+@pytest.mark.parametrize("read", [read_episodes, lambda folder: read_works([folder])])
+def test_training_refuses_episodes_of_another_format(tmp_path, read):
+    path = next(write_episodes(tmp_path, 1).glob("*/0000000.npz"))
+    with np.load(path) as archive:
+        data = dict(archive)
+    meta = json.loads(data["meta"].tobytes()) | {"format": FORMAT_VERSION - 1}
+    np.savez(path, **data | {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+    with pytest.raises(DatasetError, match=r"0000000\.npz: format .* generate it anew"):
+        read(tmp_path)

@@ -48,6 +48,11 @@ def test_the_whole_recipe_runs_and_its_weights_generate(trained):
     region = MiniRegionModel(networks, settings).predict(request)
     assert region.motion.shape == region.change.shape == (120, 160)
     assert (region.change >= region.motion).all()
+    assert region.track is not None
+    assert region.track.shape == (16, 2, 21, 2)
+    untracked = MiniRegionModel(networks, replace(settings, tracked=False)).predict(request)
+    assert untracked.track is None
+    assert not np.array_equal(untracked.frames, region.frames), "stage 1 is told the track"
     clip = MiniVideoGenerator(networks, settings).generate(request, region)
     assert clip.shape == (16, 120, 160, 3)
     assert np.array_equal(clip[0], frame)

@@ -113,6 +113,45 @@ class FeedForward(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm(x))))
 
 
+class LookingLayer(nn.Module):
+    """Queries look at each other and at what is seen, and think.
+
+    Args:
+        channels: of every token.
+        head_channels: of an attention head.
+    """
+
+    def __init__(self, channels: int, head_channels: int) -> None:
+        super().__init__()
+        self.look = Attention(channels, head_channels, channels)
+        self.think = FeedForward(channels)
+
+    def forward(self, queries: Tensor, seen: Tensor, sight: Tensor | None = None) -> Tensor:
+        """(B, N, C), (B, M, C) → queries; ``sight`` (B, N + M) or (B, N, N + M) bool, what may be looked at."""
+        return self.think(self.look(queries, torch.cat([queries, seen], dim=1), sight))
+
+
+class ReadingLayer(LookingLayer):
+    """Queries of several sentences first read their own one.
+
+    Args:
+        channels: of every token.
+        head_channels: of an attention head.
+    """
+
+    def __init__(self, channels: int, head_channels: int) -> None:
+        super().__init__(channels, head_channels)
+        self.read = Attention(channels, head_channels, channels)
+
+    def forward(
+        self, queries: Tensor, seen: Tensor, text: Tensor, words: Tensor, sight: Tensor | None = None
+    ) -> Tensor:
+        """(B, S, Q, C), (B, M, C), (B * S, L, C), (B * S, L) bool, (B, S * Q, S * Q + M) bool → queries."""
+        shape = queries.shape
+        read = self.read(queries.flatten(0, 1), text, words).reshape(shape[0], -1, shape[-1])  # (B, S*Q, C)
+        return super().forward(read, seen, sight).reshape(shape)
+
+
 class ImageStem(nn.Module):
     """Reads pictures of half the model's image size into features at the latent's size, once a clip."""
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ksgen_models.mini.cells import Cells
 from ksgen_models.mini.config import ProgressConfig
-from ksgen_models.mini.layers import Attention, FeedForward, waves
+from ksgen_models.mini.layers import ReadingLayer, waves
 
 ANSWERS = ("done", "seen", "smaller")
 
@@ -58,7 +58,7 @@ class ProgressNetwork(nn.Module):
         self.pixel_norm = nn.LayerNorm(channels)
         self.text = nn.Linear(text_channels, channels)
         self.queries = nn.Parameter(0.2 * torch.randn(config.queries, channels))
-        self.layers = nn.ModuleList([_Layer(channels, channels // config.heads) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([ReadingLayer(channels, channels // config.heads) for _ in range(config.layers)])
         self.pointer = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels))
         self.rarity = nn.Parameter(torch.tensor(-4.0))
         self.answer = nn.Sequential(
@@ -93,24 +93,3 @@ class ProgressNetwork(nn.Module):
         height, width = x.shape[-2:]
         pixels = self.pixels(F.silu(x).flatten(2).transpose(1, 2))
         return self.pixel_norm(pixels + self.place(waves(height, width, x.device).to(pixels.dtype))), height
-
-
-class _Layer(nn.Module):
-    """Queries read, look and talk, and think.
-
-    Args:
-        channels: of every token.
-        head_channels: of an attention head.
-    """
-
-    def __init__(self, channels: int, head_channels: int) -> None:
-        super().__init__()
-        self.read = Attention(channels, head_channels, channels)
-        self.look = Attention(channels, head_channels, channels)
-        self.think = FeedForward(channels)
-
-    def forward(self, queries: Tensor, pixels: Tensor, text: Tensor, words: Tensor, sight: Tensor) -> Tensor:
-        """(B, S, Q, C), (B, P, C), (B*S, L, C), (B*S, L) bool, (B, S*Q, S*Q + P) bool → queries."""
-        shape = queries.shape
-        queries = self.read(queries.flatten(0, 1), text, words).reshape(shape[0], -1, shape[-1])  # (B, S*Q, C)
-        return self.think(self.look(queries, torch.cat([queries, pixels], dim=1), sight)).reshape(shape)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ksgen_models.mini.config import SkillTransformerConfig
-from ksgen_models.mini.layers import Attention, FeedForward
+from ksgen_models.mini.layers import Attention, FeedForward, ReadingLayer
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class SkillTransformer(nn.Module):
         return each.float().logsumexp(2) + self.rarity
 
 
-class Layer(nn.Module):
+class Layer(ReadingLayer):
     """Queries read, look and talk; the frame's tokens look back.
 
     Args:
@@ -105,18 +105,11 @@ class Layer(nn.Module):
     """
 
     def __init__(self, channels: int, head_channels: int) -> None:
-        super().__init__()
-        self.read = Attention(channels, head_channels, channels)
-        self.look = Attention(channels, head_channels, channels)
-        self.think = FeedForward(channels)
+        super().__init__(channels, head_channels)
         self.look_back = Attention(channels, head_channels, channels)
         self.think_back = FeedForward(channels)
 
     def forward(self, queries: Tensor, pixels: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S, Q, C), (B, h*w, C), (B, S, L, C), (B, S, L) bool → queries and pixels."""
-        shape = queries.shape
-        queries = self.read(queries.flatten(0, 1), text.flatten(0, 1), text_mask.flatten(0, 1))
-        queries = queries.reshape(shape[0], -1, shape[-1])  # (B, S*Q, C)
-        queries = self.think(self.look(queries, torch.cat([queries, pixels], dim=1)))
-        pixels = self.think_back(self.look_back(pixels, queries))
-        return queries.reshape(shape), pixels
+        queries = super().forward(queries, pixels, text.flatten(0, 1), text_mask.flatten(0, 1))
+        return queries, self.think_back(self.look_back(pixels, queries.flatten(1, 2)))

@@ -2,8 +2,8 @@
 
 A person may do a step in many ways; half of what tells them apart is which hand is taken, and when. This network looks
 at a step's two pictures and its sentence and answers for either hand: where its joints would be in every frame, when it
-would be there, and how likely that hand is. Trained on absolute errors it answers with the middle of all ways, and
-that is nearer to any of them than another one is.
+would be there, and how likely that hand is. Trained on absolute errors it answers with the middle of all ways, which
+is nearer to them, on average, than they are to each other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ksgen_models.mini.config import TrackConfig
-from ksgen_models.mini.layers import Attention, FeedForward, ImageStem, waves, zeroed
+from ksgen_models.mini.layers import ImageStem, LookingLayer, waves, zeroed
 from ksgen_models.types import HAND_KEYPOINTS
 
 _SIDES = 2
@@ -58,7 +58,7 @@ class TrackModel(nn.Module):
         self.text = nn.Linear(text_channels, width)
         self.hands = nn.Parameter(0.2 * torch.randn(_SIDES, 1, width))
         self.times = nn.Parameter(0.2 * torch.randn(frames, width))
-        self.layers = nn.ModuleList([_Layer(width, width // config.heads) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([LookingLayer(width, width // config.heads) for _ in range(config.layers)])
         self.seen = nn.LayerNorm(width)
         self.norm = nn.LayerNorm(width)
         self.joints = zeroed(nn.Linear(width, 2 * HAND_KEYPOINTS))
@@ -84,21 +84,3 @@ class TrackModel(nn.Module):
         hands = self.norm(hands).unflatten(1, (_SIDES, frames))
         places = 0.5 + self.joints(hands).float().unflatten(-1, (HAND_KEYPOINTS, 2))
         return ExpectedHands(places, self.there(hands)[..., 0].float(), self.side(hands.mean(2))[..., 0].float())
-
-
-class _Layer(nn.Module):
-    """Hands look at each other and at what is seen, and think.
-
-    Args:
-        channels: of every token.
-        head_channels: of an attention head.
-    """
-
-    def __init__(self, channels: int, head_channels: int) -> None:
-        super().__init__()
-        self.look = Attention(channels, head_channels, channels)
-        self.think = FeedForward(channels)
-
-    def forward(self, hands: Tensor, seen: Tensor, known: Tensor) -> Tensor:
-        """(B, N, C), (B, M, C), (B, N + M) bool → hands."""
-        return self.think(self.look(hands, torch.cat([hands, seen], dim=1), known))

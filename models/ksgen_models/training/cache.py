@@ -17,6 +17,7 @@ from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.layers import picture_tensor
 from ksgen_models.precision import autocast
 from ksgen_models.training.episodes import Episode, vocabulary
+from ksgen_models.types import HAND_KEYPOINTS
 
 CHANGE_THRESHOLD = 6
 """A pixel changed when a channel differs from the key-step image by more than this, of 255."""
@@ -130,7 +131,7 @@ def build_cache(folder: Path, episodes: list[Episode], model: Autoencoder, names
         return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
 
     latents = array("latents", (clips, CLIP_FRAMES, channels, side, side), np.float16)
-    tracks = array("tracks", (clips, *episodes[0].ways.shape[2:-1], 2), np.float32)
+    tracks = array("tracks", (clips, CLIP_FRAMES, 2, HAND_KEYPOINTS, 2), np.float32)
     masks = array("masks", (clips, CLIP_FRAMES, 2, 4 * side, 4 * side), np.uint8)
     small = array("pictures", (pictures, 8 * side, 8 * side, 3), np.uint8)
     key_latents = array("key_latents", (seen, channels, side, side), np.float16)

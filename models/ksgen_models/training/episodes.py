@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_models.demonstration import CLIP_FRAMES, Camera, decode_picture, list_episodes, split_blobs
+from ksgen_models.demonstration import CLIP_FRAMES, Camera, decode_picture, episode_meta, list_episodes, split_blobs
 from ksgen_models.errors import DatasetError
 
 
@@ -78,7 +77,7 @@ def vocabulary(episodes: Iterable[Episode]) -> tuple[tuple[str, ...], tuple[str,
 def _read(path: Path) -> Episode:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            meta = json.loads(archive["meta"].tobytes())
+            meta = episode_meta(archive["meta"], path)
             images, images_at = archive["images"], archive["images_at"]
             clips, clips_at = archive["clips"], archive["clips_at"]
             keypoints = archive["keypoints"]
@@ -87,6 +86,8 @@ def _read(path: Path) -> Episode:
             centres = np.where(places[..., 2:] > 0, places[..., :2] / meta["size"][::-1], np.nan)
             none = np.zeros((len(meta["descriptions"]), 0, CLIP_FRAMES, *keypoints.shape[2:]), np.float32)
             ways = archive["ways"] if "ways" in archive.files else none
+    except DatasetError:
+        raise
     except Exception as exc:
         raise DatasetError(f"{path} is not a readable episode ({exc}); delete it and generate it anew") from exc
     return Episode(

@@ -6,7 +6,6 @@ are not there, follows from the names of the scene's objects; which of two block
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ksgen_models.demonstration import decode_picture, list_episodes, split_blobs
+from ksgen_models.demonstration import decode_picture, episode_meta, list_episodes, split_blobs
 from ksgen_models.errors import DatasetError
 from ksgen_models.training.train_key_step import CHANGED
 
@@ -98,9 +97,11 @@ def read_works(folders: Sequence[str | Path], *, limit: int | None = None) -> Wo
 def _read(path: Path, texts: dict[str, int]) -> tuple[Work, list[str]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            meta = json.loads(archive["meta"].tobytes())
+            meta = episode_meta(archive["meta"], path)
             blobs = split_blobs(archive["images"], archive["images_at"])
             poses = archive["poses"]
+    except DatasetError:
+        raise
     except Exception as exc:
         raise DatasetError(f"{path} is not a readable episode ({exc}); delete it and generate it anew") from exc
     objects = meta["objects"]
