@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from small_episodes import make_demonstration, without_clips, write_episodes
 
-from ksgen_models.demonstration import save_demonstration
+from ksgen_models.demonstration import list_episodes, save_demonstration
 from ksgen_models.errors import DatasetError
 from ksgen_models.interfaces import StepRequest
 from ksgen_models.mini.autoencoder import Autoencoder
@@ -22,6 +22,7 @@ from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.cache import open_cache, raw_latents
 from ksgen_models.training.curves import main as draw_curves_command
 from ksgen_models.training.curves import read_curves, running_mean
+from ksgen_models.training.draw_plans import main as draw_plans_command
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.mini import SMALL, sentence_states, train_mini
@@ -108,6 +109,31 @@ def test_tuning_changes_one_network_and_goes_on_where_it_stopped(trained, tmp_pa
     for name in ("autoencoder", "reader", "progress", "key_step", "clip", "track"):
         before, after = (load_file(folder / f"{name}.safetensors") for folder in (trained, tmp_path / "weights"))
         assert all(torch.equal(before[key], after[key]) for key in before) == (name != network)
+
+
+def test_plans_are_drawn_once_and_keep_the_hands_of_their_episodes(trained, tmp_path, capsys):
+    data = trained.parent.parent / "data"
+    run = ["--data", str(data), "--out", str(tmp_path), "--weights", str(trained), "--quality", "fast"]
+    draw_plans_command(run)
+    true, drawn = read_episodes(data), read_episodes(tmp_path)
+    assert [episode.descriptions for episode in drawn] == [episode.descriptions for episode in true]
+    for before, after in zip(true, drawn, strict=True):
+        assert not after.has_clips
+        assert np.array_equal(after.image(0), before.image(0))
+        assert not np.array_equal(after.image(1), before.image(1))
+        hands = before.keypoints[:, None] if before.has_clips else before.ways
+        assert np.array_equal(after.ways, hands, equal_nan=True)
+    written = {path: path.stat().st_mtime_ns for path in list_episodes(tmp_path)}
+    lost = next(iter(written))
+    lost.unlink()
+    draw_plans_command(run)
+    assert {path for path, time in written.items() if path.stat().st_mtime_ns != time} == {lost}
+
+
+def test_the_track_model_learns_from_drawn_plans_at_last(trained):
+    steps = [json.loads(line)["step"] for line in (trained.parent / "track_drawn.jsonl").read_text().splitlines()]
+    assert steps[-1] == SMALL.track_drawn.steps - 1
+    assert len(list_episodes(trained.parent / "drawn")) == len(list_episodes(trained.parent.parent / "data"))
 
 
 def test_the_region_of_change_holds_all_that_the_mask_clip_which_is_kept_changes(trained):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ksgen_models.demonstration import CLIP_FPS
+from ksgen_models.demonstration import CLIP_FPS, list_episodes
 from ksgen_models.errors import DatasetError
 from ksgen_models.mini.autoencoder import Autoencoder
 from ksgen_models.mini.clip_model import ClipModel
@@ -28,6 +28,7 @@ from ksgen_models.mini.track_model import TrackModel
 from ksgen_models.mini.weights import MiniMeta, load_network, save_meta, save_network
 from ksgen_models.processes import core_count
 from ksgen_models.training.cache import Cache, cached, open_cache, raw_latents
+from ksgen_models.training.draw_plans import draw_plans
 from ksgen_models.training.episodes import Episode, read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.hand_frames import Footage
@@ -47,7 +48,8 @@ class Recipe:
 
     Attributes:
         model: sizes.
-        autoencoder, reader, progress, track, pointing, key_step, clip, clip_hands: the training runs; ``pointing`` is
+        autoencoder, reader, progress, track, track_drawn, pointing, key_step, clip, clip_hands: the training runs;
+            ``track_drawn`` is that of the track model with plans that the KIG drew, after the one without, ``pointing``
             that of the KIG's Skill Transformer alone, before image generator and Skill Transformer are trained
             together, and ``clip_hands`` that of the clip model with the hand structure loss, after the one without.
         alpha: weight of the hand structure loss (IVG Eq. 6); 0 leaves decoder and landmark network out.
@@ -67,6 +69,9 @@ class Recipe:
         default_factory=lambda: FitConfig(steps=3000, batch=24, learning_rate=1.5e-3, warmup=100, averaging=0.998)
     )
     track: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=8000, batch=48, learning_rate=1e-3, averaging=0.998)
+    )
+    track_drawn: FitConfig = field(
         default_factory=lambda: FitConfig(steps=8000, batch=48, learning_rate=1e-3, averaging=0.998)
     )
     pointing: FitConfig = field(
@@ -94,6 +99,7 @@ SMALL = Recipe(
     reader=FitConfig(steps=6, batch=8, warmup=2),
     progress=FitConfig(steps=6, batch=2, warmup=2),
     track=FitConfig(steps=6, batch=2, warmup=2),
+    track_drawn=FitConfig(steps=3, batch=2, warmup=2),
     pointing=FitConfig(steps=6, batch=2, warmup=2),
     key_step=FitConfig(steps=6, batch=2, warmup=2),
     clip=FitConfig(steps=6, batch=2, warmup=2),
@@ -134,8 +140,9 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
             f"generate demonstrations of that size"
         )
     if not resume:
-        for stale in [*weights.glob("*.safetensors"), *(out / "cache").glob("*")]:
+        for stale in [*weights.glob("*.safetensors"), *(out / "cache").glob("*"), *(out / "drawn").glob("*/*.npz")]:
             stale.unlink()
+        _finished(out).unlink(missing_ok=True)
 
     autoencoder = Autoencoder(recipe.model.autoencoder)
     if not _weights_of("autoencoder", out).exists():
@@ -152,6 +159,9 @@ def train_mini(data: str | Path, out: str | Path, *, recipe: Recipe | None = Non
     save_meta(meta, weights)
     del cache, episodes, with_clips  # the workers read the cache anew
     _train_side_by_side([name for name in _GENERATORS if not _weights_of(name, out).exists()], run)
+    if not _finished(out).exists():
+        save_network("track", _train_track_on_drawn_plans(run), weights)
+        _finished(out).touch()
     return weights
 
 
@@ -191,6 +201,11 @@ def _train_generator(name: str, run: _Run, threads: int) -> None:
 
 def _weights_of(name: str, out: Path) -> Path:
     return out / "weights" / f"{name}.safetensors"
+
+
+def _finished(out: Path) -> Path:
+    """Is there when the track model has been trained on with drawn plans; its weights were there before."""
+    return out / "track_drawn.finished"
 
 
 def _train_reader(run: _Run, cache: Cache) -> nn.Module:
@@ -242,6 +257,17 @@ def _train_track(run: _Run) -> nn.Module:
     batches = track_batches(read_episodes(run.data, limit=recipe.episodes))
     network = TrackModel(recipe.model.track, recipe.model.frames)
     return fit("track", network, batches, track_losses, recipe.track, run.out, resume=run.resume)
+
+
+def _train_track_on_drawn_plans(run: _Run) -> nn.Module:
+    """The track model, trained on with plans that the KIG draws, half of all; the last, since it needs the KIG."""
+    recipe, weights = run.recipe, run.out / "weights"
+    true = list_episodes(run.data)[: recipe.episodes]
+    drawn = draw_plans(true, run.out / "drawn", weights)
+    batches = track_batches(read_episodes(run.data, limit=recipe.episodes) + read_episodes(drawn))
+    network = TrackModel(recipe.model.track, recipe.model.frames)
+    load_network("track", network, weights).requires_grad_(True)
+    return fit("track_drawn", network, batches, track_losses, recipe.track_drawn, run.out, resume=run.resume)
 
 
 _ON_PICTURES = {"progress": _train_progress, "track": _train_track}

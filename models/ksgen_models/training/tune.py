@@ -89,8 +89,8 @@ def _progress(config: MiniConfig, source: Path, given: argparse.Namespace, sched
 
 def _track(config: MiniConfig, source: Path, given: argparse.Namespace, schedule: FitConfig) -> nn.Module:
     network = _begin("track", TrackModel(config.track, config.frames), source, given)
-    episodes = [episode for folder in given.data for episode in read_episodes(folder)]
-    return fit("track", network, track_batches(episodes), track_losses, schedule, given.out, resume=True)
+    batches = track_batches([episode for folder in given.data for episode in read_episodes(folder)])
+    return fit("track", network, batches, track_losses, schedule, given.out, resume=True)
 
 
 _NETWORKS = {"key_step": _key_step, "progress": _progress, "reader": _reader, "track": _track}
