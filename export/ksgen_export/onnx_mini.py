@@ -13,8 +13,8 @@ weights that ship; a name of `MINI_MODELS` is the file's name without ``.onnx``.
 ``key_step_condition``       frame (1, 3, 8h, 8w), tokens (1, S, L, D), mask (1, S, L) → spatial, text, text_mask;
                              change and motion (S, 2h, 2w) logits, what the Skill Transformer points at
 ``key_step_velocity``        x (1, S, C, h, w), noise (1,), spatial, text, text_mask → velocity
-``track``                    image, goal (B, 3, 8h, 8w), tokens (B, L, D), mask (B, L) → places (B, 2, T, 21, 2),
-                             there (B, 2, T) and side (B, 2) logits
+``track``                    image, goal (B, 3, 8h, 8w), tokens (B, L, D), mask (B, L) → places
+                             (B, 2, K, T, 21, 2), there (B, 2, T) and likely (B, 2, K) logits
 ``clip_condition``           image, goal (B, 3, 8h, 8w), regions (B, T, 2, 4h, 4w), track (B, T, 4, 4h, 4w),
                              tokens (B, L, D), mask (B, L), look (B, 6), has_goal, has_regions, has_track,
                              has_look (B,) bool → spatial, text, text_mask, vector
@@ -23,8 +23,8 @@ weights that ship; a name of `MINI_MODELS` is the file's name without ``.onnx``.
 ``decoder``                  latent (N, C, h, w) as the generators draw it, context (1, 3, 16h, 16w) → colour, opacity
 ===========================  ==========================================================================================
 
-S, N and B are free. The exported files are as large as the networks in float32 (below 200 MB together), and are made
-on the user's machine; none is part of the package.
+S, N and B are free, K is `ksgen_models.mini.track_model.MANNERS`. The exported files are as large as the networks in
+float32 (below 200 MB together), and are made on the user's machine; none is part of the package.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Track(nn.Module):
     def forward(self, image: Tensor, goal: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """See `ksgen_models.mini.track_model.TrackModel.forward`."""
         said = self.network(image, goal, tokens, mask)
-        return said.places, said.there, said.side
+        return said.places, said.there, said.likely
 
 
 class ClipCondition(nn.Module):
@@ -274,7 +274,7 @@ def _track(networks: Networks, batch: int) -> Export:
         "tokens": torch.randn(batch, TOKENS, STATES),
         "mask": _mask(batch),
     }
-    return Export(Track(networks.track), example, ("places", "there", "side"), dict.fromkeys(example, (0,)))
+    return Export(Track(networks.track), example, ("places", "there", "likely"), dict.fromkeys(example, (0,)))
 
 
 def _clip_condition(networks: Networks, batch: int) -> Export:

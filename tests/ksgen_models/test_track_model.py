@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +15,15 @@ from small_episodes import write_episodes
 from ksgen_models.assets import SENTENCE_ENCODER, is_present
 from ksgen_models.demonstration import FORMAT_VERSION
 from ksgen_models.errors import DatasetError
+from ksgen_models.metrics import aligned_keypoint_error
 from ksgen_models.mini.config import TINY
 from ksgen_models.mini.hand_pictures import HAND_CHANNELS, hand_pictures
-from ksgen_models.mini.track_model import ExpectedHands, TrackModel
+from ksgen_models.mini.track_model import MANNERS, ExpectedHands, TrackModel
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
 from ksgen_models.training.progress_data import read_works
-from ksgen_models.training.train_track import in_mirror, track_batches, track_losses
-from ksgen_models.types import LEFT, RIGHT
+from ksgen_models.training.train_track import aligned_error, in_mirror, track_batches, track_losses
+from ksgen_models.types import LEFT, RIGHT, HandTrack
 
 needs_sentences = pytest.mark.skipif(
     not is_present(SENTENCE_ENCODER), reason="the sentence encoder is not here; run: ksgen-agent assets"
@@ -70,13 +72,31 @@ def test_any_track_can_be_drawn(numbers: list[float], side: int):
 
 
 def test_the_likelier_hand_is_expected_in_the_frames_in_which_it_is_there():
-    places = torch.rand(1, 2, 3, 21, 2)
-    there = torch.tensor([[[1.0, 1.0, 1.0], [-1.0, 2.0, 3.0]]])
-    track = ExpectedHands(places, there, torch.tensor([[0.2, 0.7]])).likeliest()
-    assert track.shape == (1, 3, 2, 21, 2)
-    assert track[:, :, LEFT].isnan().all()
+    places = torch.rand(2, 2, MANNERS, 3, 21, 2)
+    there = torch.tensor([[[1.0, 1.0, 1.0], [-1.0, 2.0, 3.0]], [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]])
+    likely = torch.full((2, 2, MANNERS), -9.0)
+    likely[0, RIGHT, 1] = 1.0
+    likely[1, RIGHT, 0] = 1.5  # the likeliest manner of all, but all of the left hand's together are likelier
+    likely[1, LEFT] = 1.0
+    track = ExpectedHands(places, there, likely).track()
+    assert track.shape == (2, 3, 2, 21, 2)
+    assert track[0, :, LEFT].isnan().all()
     assert track[0, 0, RIGHT].isnan().all()
-    assert torch.equal(track[0, 1:, RIGHT], places[0, RIGHT, 1:])
+    assert torch.equal(track[0, 1:, RIGHT], places[0, RIGHT, 1, 1:])
+    assert track[1, :, RIGHT].isnan().all()
+    assert any(torch.equal(track[1, :, LEFT], manner) for manner in places[1, LEFT])
+
+
+def test_between_manners_that_are_as_likely_the_middle_one_is_taken_and_a_sure_one_over_it():
+    places = torch.zeros(1, 2, MANNERS, 1, 21, 2)
+    places[0, RIGHT] += torch.tensor([0.0, 1.0, 0.4])[:, None, None, None]
+    likely = torch.full((1, 2, MANNERS), -9.0)
+    likely[0, RIGHT] = 0.0
+    taken = ExpectedHands(places, torch.ones(1, 2, 1), likely).track()[0, 0, RIGHT, 0, 0]
+    assert taken == pytest.approx(0.4)
+    likely[0, RIGHT, 1] = 2.0
+    taken = ExpectedHands(places, torch.ones(1, 2, 1), likely).track()[0, 0, RIGHT, 0, 0]
+    assert taken == pytest.approx(1.0)
 
 
 @needs_sentences
@@ -96,7 +116,70 @@ def test_where_the_hand_goes_is_learnt_from_demonstrations_and_stills(tmp_path):
     acting = there.any(-1)
     assert acting.sum(0).min() > 0, "half is seen in a mirror, where it is a left hand"
     assert ((expected.there > 0) == there)[acting].float().mean() > 0.9
-    assert (expected.places - batch.keypoints).abs()[there].mean() < 0.05
+    errors = (expected.places - batch.keypoints[:, :, None]).abs().mean((-1, -2)).movedim(2, -1)[there]
+    assert errors.min(-1).values.mean() < 0.05
+
+
+@needs_sentences
+def test_two_ways_to_hold_become_two_manners_and_not_one_hand_in_between(tmp_path):
+    batches = track_batches(read_episodes(write_episodes(tmp_path / "data")))
+    way = np.full_like(batches.keypoints[0], np.nan)
+    ways = []
+    for aside in (-0.2, 0.2):
+        way[RIGHT] = _hand(0.5 + aside, 0.6)
+        ways.append(way.copy())
+    picture, text = (np.repeat(told[:1], 2, axis=0) for told in (batches.picture, batches.text))
+    two = replace(batches, keypoints=np.stack(ways), picture=picture, text=text)
+    torch.manual_seed(0)
+    learnt = fit(
+        "track",
+        TrackModel(TINY.track, TINY.frames),
+        two,
+        track_losses,
+        FitConfig(200, 8, 5e-3, 10),
+        tmp_path,
+        resume=False,
+    )
+    batch = two(np.random.default_rng(0), 16)
+    with torch.no_grad():
+        track = learnt(batch.image, batch.goal, batch.tokens, batch.mask).track()
+    off = (track[..., 0, 0].nan_to_num(0).sum(-1) - 0.5).abs()
+    assert (off - 0.2).abs().mean() < 0.05
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_the_error_that_training_lowers_is_the_one_that_is_measured(seed: int, frames: int):
+    random = np.random.default_rng(seed)
+    there = random.random((3, frames)) < 0.7
+    there[:, random.integers(frames)] = True
+    base = _hand(0.5, 0.7)
+    said, true = (
+        base + random.normal(0, 0.1, (3, frames, 1, 2)) + random.normal(0, 0.005, (3, frames, 21, 2)) for _ in range(2)
+    )
+    measured = []
+    for clip in range(3):
+        tracks = [np.full((frames, 2, 21, 3), np.nan, np.float32) for _ in range(2)]
+        for track, hand in zip(tracks, (said, true), strict=True):
+            track[there[clip], RIGHT, :, :2] = np.clip(hand[clip, there[clip]], 0, 1)
+        valid = np.isfinite(tracks[0][..., 0]).all(-1)
+        drawn = HandTrack(tracks[0], tracks[0], valid.astype(np.float32), valid, np.zeros_like(valid))
+        measured.append(aligned_keypoint_error(drawn, tracks[1]))
+    tensors = (torch.from_numpy(np.clip(hand, 0, 1)) for hand in (said, true))
+    error = aligned_error(*tensors, torch.from_numpy(there))
+    assert error.tolist() == pytest.approx(measured, abs=1e-3)
+
+
+def test_a_motion_that_is_late_has_no_error_after_time_alignment_and_a_gradient_where_it_is_aside():
+    true = torch.from_numpy(np.stack([_hand(0.3 + 0.05 * t, 0.7) for t in range(6)]))[None]
+    late = true[:, [0, 0, 1, 2, 3, 5]]
+    there = torch.ones(1, 6, dtype=torch.bool)
+    aside = (late + torch.tensor([0.0, 0.02])).requires_grad_()
+    assert float(aligned_error(late, true[:, [0, 1, 2, 3, 5, 5]], there)) < 2e-3
+    error = aligned_error(aside, true[:, [0, 1, 2, 3, 5, 5]], there)
+    error.backward()
+    assert float(error.detach()) == pytest.approx(0.02 / float((true[0, 0, 9] - true[0, 0, 0]).norm()), rel=0.01)
+    assert (aside.grad[..., 1] > 0).all()
 
 
 def test_a_sentence_in_a_mirror_exchanges_left_and_right():

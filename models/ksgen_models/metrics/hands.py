@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ksgen_models.rom import mask_iou
 from ksgen_models.types import HandTrack
 
-_MOST_JOINTS = 11  # of 21 in the picture, for a true hand to count
+MOST_JOINTS = 11
+"""So many of a true hand's 21 must be in the picture for it to count."""
 
 
 def detection_rate(track: HandTrack) -> float:
@@ -72,7 +73,7 @@ def _hands(frame: NDArray[np.floating], scale: NDArray[np.float64]) -> list[NDAr
 
 
 def _in_picture(hand: NDArray[np.float64]) -> bool:
-    return int(((hand >= 0) & (hand <= 1)).all(-1).sum()) >= _MOST_JOINTS
+    return int(((hand >= 0) & (hand <= 1)).all(-1).sum()) >= MOST_JOINTS
 
 
 def _distance(hand: NDArray[np.float64], truths: list[NDArray[np.float64]]) -> float:

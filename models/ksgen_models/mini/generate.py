@@ -165,7 +165,7 @@ class MiniRegionModel:
         square = networks.square(request.image)
         image, goal = (half_picture(networks, square.to_square(it)).float() for it in (request.image, request.goal))
         tokens, mask = networks.tokens((request.description,))
-        return networks.track(image, goal, tokens.float(), mask).likeliest()[0].numpy()
+        return networks.track(image, goal, tokens.float(), mask).track()[0].numpy()
 
     def _expected_motion(self, request: StepRequest) -> Tensor:
         """(4s, 4s) float32 in [0, 1]: where a hand will be, as the Skill Transformer sees it."""

@@ -1,9 +1,10 @@
 """Where the hand will go: the hand track that is most to be expected of a step, before anything of it is drawn.
 
-A person may do a step in many ways; half of what tells them apart is which hand is taken, and when. This network looks
-at a step's two pictures and its sentence and answers for either hand: where its joints would be in every frame, when it
-would be there, and how likely that hand is. Trained on absolute errors it answers with the middle of all ways, which
-is nearer to them, on average, than they are to each other.
+A person may do a step in many ways; what tells them apart is which hand is taken, from which side it comes, and when.
+This network looks at a step's two pictures and its sentence and answers for either hand with a few manners to do it:
+where the joints would be in every frame, and how likely that is; and when the hand would be there. A manner is the
+middle of the ways that are most like it, and so nearer to them, on average, than they are to each other; the middle of
+all would be a hand between two ways to hold, which is none.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ksgen_models.mini.config import TrackConfig
-from ksgen_models.mini.layers import ImageStem, LookingLayer, waves, zeroed
+from ksgen_models.mini.layers import ImageStem, LookingLayer, waves
 from ksgen_models.types import HAND_KEYPOINTS
 
+MANNERS = 3
 _SIDES = 2
 
 
@@ -25,20 +27,31 @@ class ExpectedHands:
     """What is expected of the left and the right hand (H = 2) in B steps.
 
     Attributes:
-        places: (B, 2, T, 21, 2), x and y normalised; only of use in frames in which the hand is there.
+        places: (B, 2, `MANNERS`, T, 21, 2), x and y normalised; only of use in frames in which the hand is there.
         there: (B, 2, T) logits, the hand is in the frame if it is the one that does the step.
-        side: (B, 2) logits, it is.
+        likely: (B, 2, `MANNERS`) logits, the step is done by this hand in this manner: their softmax over both.
     """
 
     places: Tensor
     there: Tensor
-    side: Tensor
+    likely: Tensor
 
-    def likeliest(self) -> Tensor:
-        """(B, T, 2, 21, 2) keypoints of the likelier hand in the frames in which it is there, NaN elsewhere."""
-        chosen = torch.zeros_like(self.side, dtype=torch.bool).scatter_(1, self.side.argmax(1, keepdim=True), True)
-        shown = chosen[..., None] & (self.there > 0)  # (B, 2, T)
-        return torch.where(shown[..., None, None], self.places, torch.nan).transpose(1, 2)
+    def track(self) -> Tensor:
+        """(B, T, 2, 21, 2) keypoints of the likelier hand, NaN in frames without it.
+
+        Of its manners it is the one with the least error to be expected: from which all of them are least far, weighed
+        by how likely they are (minimum Bayes risk).
+        """
+        side = self.likely.logsumexp(2).argmax(1)
+        steps = torch.arange(len(side))
+        places, there = self.places[steps, side], self.there[steps, side] > 0  # (B, MANNERS, T, 21, 2), (B, T)
+        apart = (places[:, :, None] - places[:, None]).square().sum(-1).mean(-1).sqrt()
+        apart = (apart * there[:, None, None]).sum(-1)  # (B, MANNERS, MANNERS)
+        risks = (apart * self.likely[steps, side].softmax(1)[:, None]).sum(2)
+        chosen = places[steps, risks.argmin(1)]
+        tracks = torch.full_like(self.places[:, :, 0], torch.nan).transpose(1, 2)  # (B, T, 2, 21, 2)
+        tracks[steps, :, side] = torch.where(there[..., None, None], chosen, torch.nan)
+        return tracks
 
 
 class TrackModel(nn.Module):
@@ -61,9 +74,9 @@ class TrackModel(nn.Module):
         self.layers = nn.ModuleList([LookingLayer(width, width // config.heads) for _ in range(config.layers)])
         self.seen = nn.LayerNorm(width)
         self.norm = nn.LayerNorm(width)
-        self.joints = zeroed(nn.Linear(width, 2 * HAND_KEYPOINTS))
+        self.joints = nn.Linear(width, MANNERS * 2 * HAND_KEYPOINTS)
         self.there = nn.Linear(width, 1)
-        self.side = nn.Linear(width, 1)
+        self.likely = nn.Linear(width, MANNERS)
 
     def forward(self, image: Tensor, goal: Tensor, tokens: Tensor, mask: Tensor) -> ExpectedHands:
         """What is expected of B steps.
@@ -82,5 +95,5 @@ class TrackModel(nn.Module):
         for layer in self.layers:
             hands = layer(hands, seen, known)
         hands = self.norm(hands).unflatten(1, (_SIDES, frames))
-        places = 0.5 + self.joints(hands).float().unflatten(-1, (HAND_KEYPOINTS, 2))
-        return ExpectedHands(places, self.there(hands)[..., 0].float(), self.side(hands.mean(2))[..., 0].float())
+        places = 0.5 + self.joints(hands).float().unflatten(-1, (MANNERS, HAND_KEYPOINTS, 2)).transpose(2, 3)
+        return ExpectedHands(places, self.there(hands)[..., 0].float(), self.likely(hands.mean(2)).float())

@@ -5,6 +5,7 @@ Half of what is drawn is seen in a mirror: a person with the other hand would do
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ksgen_models.metrics.hands import MOST_JOINTS
 from ksgen_models.mini.geometry import halve
-from ksgen_models.mini.layers import picture_tensor
-from ksgen_models.mini.track_model import TrackModel
+from ksgen_models.mini.track_model import MANNERS, TrackModel
 from ksgen_models.training.episodes import Episode
 from ksgen_models.training.fit import Losses
 
-PLACE, SHAPE = 20.0, 20.0
-"""Weights of the joints' distances, in shares of the picture, and of the same with the wrists laid on each other."""
+ALIGNED, PLACE, SHAPE = 4.0, 5.0, 5.0
+"""Weights of the error after time alignment, in palm lengths, of that of the joints frame by frame, in shares of the
+picture, and of the same with the wrists laid on each other."""
+_OTHERS = 0.05
+"""Share of the ways from which another manner than the nearest learns."""
 _FAR = 0.5
 """Joints farther outside the picture than this share of it count as lying there."""
+_LEAST_PALM = 0.03
+"""Share of the picture that a palm counts as at least, however it is turned."""
 _OTHER_SIDE = {"left": "right", "right": "left"}
 
 
@@ -62,15 +68,14 @@ class TrackBatches:
         """``number`` ways."""
         chosen = random.integers(len(self.picture), size=number)
         mirrored = torch.from_numpy(random.random(number) < 0.5)
-        images, goals = (
-            _mirrored(picture_tensor(torch.from_numpy(self.pictures[self.picture[chosen] + k])), mirrored)
-            for k in (0, 1)
-        )
         light = torch.from_numpy(random.uniform(0.8, 1.2, (number, 3, 1, 1))).float()
+        image, goal = (
+            _mirrored(_disturbed(self.pictures[self.picture[chosen] + k], light, random), mirrored) for k in (0, 1)
+        )
         text = torch.from_numpy(self.text[chosen, mirrored.long().numpy()])
         return TrackBatch(
-            image=_disturbed(images, light, random),
-            goal=_disturbed(goals, light, random),
+            image=image,
+            goal=goal,
             tokens=self.tokens[text].float(),
             mask=self.mask[text],
             keypoints=_mirrored_hands(torch.from_numpy(self.keypoints[chosen]), mirrored),
@@ -106,24 +111,88 @@ def in_mirror(sentence: str) -> str:
 
 
 def track_losses(model: nn.Module, batch: TrackBatch, noise: torch.Generator) -> Losses:
-    """Absolute errors of the joints and of the hand's shape, cross-entropy of when it is there and which it is."""
+    """Errors of the manner that is nearest to the true way, after time alignment and frame by frame; cross-entropies of
+    when the hand is there and of which hand and manner it is.
+
+    One time in twenty another manner than the nearest learns from a way, so that none is left behind.
+    """
     assert isinstance(model, TrackModel)
     said = model(batch.image, batch.goal, batch.tokens, batch.mask)
-    there = torch.isfinite(batch.keypoints).all(-1).all(-1)  # (B, 2, T)
-    true = batch.keypoints.nan_to_num(0.5).clamp(-_FAR, 1 + _FAR)
-    place = (said.places - true).abs()[there].mean()
-    shape = ((said.places - said.places[..., :1, :]) - (true - true[..., :1, :])).abs()[there].mean()
-    acting = there.any(-1)  # (B, 2)
-    when = F.binary_cross_entropy_with_logits(said.there, there.float(), reduction="none")[acting].mean()
-    side = F.cross_entropy(said.side, acting.float().argmax(1))
-    loss = PLACE * place + SHAPE * shape + when + side
-    parts = {"place": place, "shape": shape, "when": when, "side": side}
+    acting = torch.isfinite(batch.keypoints).all(-1).all(-1).any(-1)  # (B, 2), one of the two hands
+    step, side = acting.nonzero(as_tuple=True)
+    true = batch.keypoints[step, side]
+    there = torch.isfinite(true).all(-1).all(-1)  # (B, T)
+    true = true.nan_to_num(0.5).clamp(-_FAR, 1 + _FAR)
+    seen = there & (((true >= 0) & (true <= 1)).all(-1).sum(-1) >= MOST_JOINTS)
+    seen = torch.where(seen.any(1, keepdim=True), seen, there)
+    manners = said.places[step, side]  # (N, MANNERS, T, 21, 2)
+    with torch.no_grad():
+        far = aligned_error(manners.flatten(0, 1), *(it.repeat_interleave(MANNERS, 0) for it in (true, seen)))
+        nearest = far.unflatten(0, (-1, MANNERS)).argmin(1)
+    other = torch.randint(MANNERS, nearest.shape, generator=noise)
+    taken = torch.where(torch.rand(nearest.shape, generator=noise) < _OTHERS, other, nearest)
+    places = manners[torch.arange(len(taken)), taken]
+    aligned = aligned_error(places, true, seen).mean()
+    place = (places - true).abs()[there].mean()
+    shape = ((places - places[..., :1, :]) - (true - true[..., :1, :])).abs()[there].mean()
+    when = F.binary_cross_entropy_with_logits(said.there[step, side], there.float())
+    which = F.cross_entropy(said.likely.flatten(1)[step], side * MANNERS + nearest)
+    loss = ALIGNED * aligned + PLACE * place + SHAPE * shape + when + which
+    parts = {"aligned": aligned, "place": place, "shape": shape, "when": when, "which": which}
+    parts["side"] = F.cross_entropy(said.likely.logsumexp(2)[step], side)
     return {"loss": loss, **{name: value.detach() for name, value in parts.items()}}
+
+
+def aligned_error(said: Tensor, true: Tensor, there: Tensor) -> Tensor:
+    """(N,) errors of hands after time alignment, in palm lengths, as in `ksgen_models.metrics.aligned_keypoint_error`.
+
+    Where each way has its own timing, the middle of all ways frame by frame is of none; the middle of those that are
+    laid over each other is a way to do it. The pairs are chosen without a gradient, their distances have one.
+
+    Args:
+        said, true: (N, T, 21, 2), normalised to the picture.
+        there: (N, T) bool, frames that count, of both; at least one of each hand.
+    """
+    order = there.logical_not().sort(dim=1, stable=True).indices  # the frames that count first, in their order
+    said, true = (hand.gather(1, order[..., None, None].expand_as(hand)) for hand in (said, true))
+    palm = (true[..., 9, :] - true[..., 0, :]).norm(dim=-1).clamp_min(_LEAST_PALM)
+    squares = (said[:, :, None] - true[:, None]).square().sum(-1).mean(-1)
+    distances = (squares + 1e-8).sqrt() / palm[:, None]  # (N, T said, T true)
+    pairs = torch.from_numpy(cheapest_ways(distances.detach().float().numpy(), there.sum(1).numpy()))
+    return (distances * pairs).sum((1, 2)) / pairs.sum((1, 2))
+
+
+def cheapest_ways(costs: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Dynamic time warping of N clips at once: the pairs on the way with the least sum.
+
+    Args:
+        costs: (N, T, T).
+        lengths: (N,), only the first so many frames of both count; at least 1.
+
+    Returns:
+        (N, T, T), true of the pairs from (0, 0) to (length - 1, length - 1).
+    """
+    number, frames, _ = costs.shape
+    best = np.full((number, frames + 1, frames + 1), np.inf, np.float32)
+    best[:, 0, 0] = 0.0
+    for row, column in itertools.product(range(frames), repeat=2):
+        before = np.minimum.reduce([best[:, row, column], best[:, row, column + 1], best[:, row + 1, column]])
+        best[:, row + 1, column + 1] = before + costs[:, row, column]
+    pairs = np.zeros(costs.shape, bool)
+    clip, row, column = np.arange(number), lengths - 1, lengths - 1
+    for _ in range(2 * frames - 1):  # backwards; those that have arrived stay where they are
+        pairs[clip, row, column] = True
+        steps = np.stack([best[clip, row, column], best[clip, row, column + 1], best[clip, row + 1, column]])
+        arrived, step = (row == 0) & (column == 0), steps.argmin(0)
+        row = np.where(arrived, row, row - (step != 2))
+        column = np.where(arrived, column, column - (step != 1))
+    return pairs
 
 
 def _mirrored(pictures: Tensor, mirrored: Tensor) -> Tensor:
     """Pictures (B, 3, h, w), those in a mirror of which ``mirrored`` (B,) is true."""
-    return torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
+    pictures[mirrored] = pictures[mirrored].flip(-1)
+    return pictures
 
 
 def _mirrored_hands(keypoints: Tensor, mirrored: Tensor) -> Tensor:
@@ -132,11 +201,15 @@ def _mirrored_hands(keypoints: Tensor, mirrored: Tensor) -> Tensor:
     return torch.where(mirrored[:, None, None, None, None], other, keypoints)
 
 
-def _disturbed(pictures: Tensor, light: Tensor, random: np.random.Generator) -> Tensor:
-    """Pictures (B, 3, h, w) in other light, with a little noise, some blurred: the KIG's goal images are not sharp."""
-    pictures = ((pictures + 1) * light - 1).clamp(-1, 1)
-    blurred = F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
-    some = torch.from_numpy(random.random((len(pictures), 1, 1, 1)) < 0.3)
+def _disturbed(pictures: NDArray[np.uint8], light: Tensor, random: np.random.Generator) -> Tensor:
+    """(B, h, w, 3) → (B, 3, h, w) in [-1, 1], some blurred, as goal images of the KIG are, in light (B, 3, 1, 1), and
+    with a little noise."""
+    import cv2
+
+    for index in np.flatnonzero(random.random(len(pictures)) < 0.3):
+        pictures[index] = cv2.blur(pictures[index], (3, 3))
     scale = torch.from_numpy(random.uniform(0, 0.04, (len(pictures), 1, 1, 1))).float()
-    noise = torch.from_numpy(random.standard_normal(pictures.shape, np.float32))
-    return torch.where(some, blurred, pictures) + scale * noise
+    # One picture of noise for all of a batch: to draw one for each takes as long as the model's step.
+    noise = torch.from_numpy(random.standard_normal(pictures.shape[1:], np.float32)).movedim(-1, 0)
+    lit = torch.from_numpy(pictures).movedim(-1, 1).float().mul_(light / 127.5).sub_(1).clamp_(-1, 1)
+    return lit.addcmul_(noise, scale)
