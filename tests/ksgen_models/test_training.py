@@ -22,6 +22,7 @@ from ksgen_models.region_overlap import miou_loss
 from ksgen_models.training.cache import open_cache, raw_latents
 from ksgen_models.training.curves import main as draw_curves_command
 from ksgen_models.training.curves import read_curves, running_mean
+from ksgen_models.training.draw_plans import draw_plans
 from ksgen_models.training.draw_plans import main as draw_plans_command
 from ksgen_models.training.episodes import read_episodes
 from ksgen_models.training.fit import FitConfig, fit
@@ -128,6 +129,21 @@ def test_plans_are_drawn_once_and_keep_the_hands_of_their_episodes(trained, tmp_
     lost.unlink()
     draw_plans_command(run)
     assert {path for path, time in written.items() if path.stat().st_mtime_ns != time} == {lost}
+
+
+def test_stills_without_ways_have_none_when_they_are_drawn(trained, tmp_path):
+    stills = without_clips(make_demonstration(0))
+    bare = replace(stills, steps=tuple(replace(step, ways=None) for step in stills.steps))
+    save_demonstration(bare, tmp_path / "data" / "stack_blocks" / "0000000-stills.npz")
+    drawn = read_episodes(draw_plans(list_episodes(tmp_path / "data"), tmp_path / "out", trained, quality="fast"))
+    assert [episode.ways.shape[1] for episode in drawn] == [0]
+
+
+def test_two_episodes_of_one_name_are_not_drawn_over_each_other(trained, tmp_path):
+    folders = [write_episodes(tmp_path / name, 1) for name in ("one", "other")]
+    with pytest.raises(DatasetError, match="have one name"):
+        draw_plans([path for folder in folders for path in list_episodes(folder)], tmp_path / "out", trained)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_track_model_learns_from_drawn_plans_at_last(trained):

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from ksgen_models.metrics.time_warping import cheapest_ways
 from ksgen_models.rom import mask_iou
 from ksgen_models.types import HandTrack
 
@@ -64,7 +65,8 @@ def aligned_keypoint_error(generated: HandTrack, true_keypoints: NDArray[np.floa
     if not drawn or not true:
         return float("nan")
     errors = np.array([[np.mean([_distance(hand, truths) for hand in hands]) for truths in true] for hands in drawn])
-    return _mean_on_cheapest_way(errors)
+    pairs = cheapest_ways(errors[None], *np.array(errors.shape)[:, None])[0]
+    return float(errors[pairs].mean())
 
 
 def _hands(frame: NDArray[np.floating], scale: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -81,19 +83,6 @@ def _distance(hand: NDArray[np.float64], truths: list[NDArray[np.float64]]) -> f
     return float(
         min(np.sqrt(np.square(hand - true).sum(-1).mean()) / np.linalg.norm(true[9] - true[0]) for true in truths)
     )
-
-
-def _mean_on_cheapest_way(costs: NDArray[np.float64]) -> float:
-    """Dynamic time warping: mean cost on the way from the first to the last pair with the least sum."""
-    rows, columns = costs.shape
-    best = np.full((rows + 1, columns + 1, 2), np.inf)  # sum and length of the best way so far
-    best[0, 0] = 0.0
-    for row in range(rows):
-        for column in range(columns):
-            before = min(best[row, column], best[row, column + 1], best[row + 1, column], key=lambda way: way[0])
-            best[row + 1, column + 1] = before[0] + costs[row, column], before[1] + 1
-    total, length = best[rows, columns]
-    return float(total / length)
 
 
 def measured_keypoints(track: HandTrack) -> NDArray[np.float32]:

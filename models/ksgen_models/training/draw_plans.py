@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ksgen_models.demonstration import Demonstration, list_episodes, load_demonstration, save_demonstration
+from ksgen_models.errors import DatasetError
 from ksgen_models.mini.generate import QUALITIES, MiniKIG
 from ksgen_models.mini.networks import load_networks
 
@@ -38,13 +39,16 @@ def draw_plans(
         ``out``.
 
     Raises:
-        DatasetError: an episode cannot be read.
+        DatasetError: an episode cannot be read, or two of them would be drawn into the same file.
         WeightsMissing: weights or the sentence encoder are not on this machine.
     """
+    sources: dict[Path, Path] = {}
+    for path in sorted(episodes, key=lambda path: path.name):  # a run that is stopped has drawn some of every task
+        other = sources.setdefault(Path(out) / path.parent.name / path.name, path)
+        if other != path:
+            raise DatasetError(f"{other} and {path} have one name; draw their data sets into folders of their own")
     kig = MiniKIG(load_networks(weights), QUALITIES[quality])
-    by_seed = sorted(episodes, key=lambda path: path.name)  # a run that is stopped has drawn some of every task
-    for path in tqdm(by_seed, desc="plans", unit="plan"):
-        drawn = Path(out) / path.parent.name / path.name
+    for drawn, path in tqdm(sources.items(), desc="plans", unit="plan"):
         if not drawn.exists():
             save_demonstration(_as_drawn(load_demonstration(path), kig), drawn)
     return Path(out)

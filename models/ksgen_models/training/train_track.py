@@ -5,7 +5,6 @@ Half of what is drawn is seen in a mirror: a person with the other hand would do
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ksgen_models.metrics.hands import MOST_JOINTS
+from ksgen_models.metrics.time_warping import cheapest_ways
 from ksgen_models.mini.geometry import halve
 from ksgen_models.mini.track_model import MANNERS, TrackModel
 from ksgen_models.training.episodes import Episode
@@ -158,39 +158,13 @@ def aligned_error(said: Tensor, true: Tensor, there: Tensor) -> Tensor:
     palm = (true[..., 9, :] - true[..., 0, :]).norm(dim=-1).clamp_min(_LEAST_PALM)
     squares = (said[:, :, None] - true[:, None]).square().sum(-1).mean(-1)
     distances = (squares + 1e-8).sqrt() / palm[:, None]  # (N, T said, T true)
-    pairs = torch.from_numpy(cheapest_ways(distances.detach().float().numpy(), there.sum(1).numpy()))
+    frames = there.sum(1).numpy()
+    pairs = torch.from_numpy(cheapest_ways(distances.detach().float().numpy(), frames, frames))
     return (distances * pairs).sum((1, 2)) / pairs.sum((1, 2))
 
 
-def cheapest_ways(costs: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Dynamic time warping of N clips at once: the pairs on the way with the least sum.
-
-    Args:
-        costs: (N, T, T).
-        lengths: (N,), only the first so many frames of both count; at least 1.
-
-    Returns:
-        (N, T, T), true of the pairs from (0, 0) to (length - 1, length - 1).
-    """
-    number, frames, _ = costs.shape
-    best = np.full((number, frames + 1, frames + 1), np.inf, np.float32)
-    best[:, 0, 0] = 0.0
-    for row, column in itertools.product(range(frames), repeat=2):
-        before = np.minimum.reduce([best[:, row, column], best[:, row, column + 1], best[:, row + 1, column]])
-        best[:, row + 1, column + 1] = before + costs[:, row, column]
-    pairs = np.zeros(costs.shape, bool)
-    clip, row, column = np.arange(number), lengths - 1, lengths - 1
-    for _ in range(2 * frames - 1):  # backwards; those that have arrived stay where they are
-        pairs[clip, row, column] = True
-        steps = np.stack([best[clip, row, column], best[clip, row, column + 1], best[clip, row + 1, column]])
-        arrived, step = (row == 0) & (column == 0), steps.argmin(0)
-        row = np.where(arrived, row, row - (step != 2))
-        column = np.where(arrived, column, column - (step != 1))
-    return pairs
-
-
 def _mirrored(pictures: Tensor, mirrored: Tensor) -> Tensor:
-    """Pictures (B, 3, h, w), those in a mirror of which ``mirrored`` (B,) is true."""
+    """Pictures (B, 3, h, w), changed in place: those in a mirror of which ``mirrored`` (B,) is true."""
     pictures[mirrored] = pictures[mirrored].flip(-1)
     return pictures
 
